@@ -1,0 +1,43 @@
+"""comet: a real-time HTTP push server.
+
+A Flask app served by gevent workers uses greenlet-blocking generators that yield chunks, with a gevent Event-based
+controller waking every waiting greenlet whenever a background greenlet publishes a tick.
+
+The map of the house; imports run one way, from the top down:
+
+* ``__main__``, ``cli``: the command line
+* ``app``: ``create_app``, the stand-alone server; ``extension``: ``Comet``, for somebody else's Flask app
+* ``serving``, ``settings``: what gunicorn is told; every ``COMET_*`` variable
+* ``views``: HTTP in, HTTP out; ``access``: who may
+* ``worker``: everything that lives in one process, wired together
+* ``streams``: the generators; ``peers``: the TCP connections under them
+* ``controller``: ``add``, ``remove``, ``update``: the choke point, the deliverer, the cohorts
+* ``brokers``: where the log lives; ``triggers``: the greenlets that watch sources and publish
+* ``core``: updates, log, cursors, gaps, wires: pure values and bytes
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from .app import create_app
+    from .core.log import Gap
+    from .core.update import Update
+    from .extension import Comet
+
+__version__ = "0.1.0"
+__all__ = ["Comet", "Gap", "Update", "create_app"]
+
+_ROOMS = {"Comet": "extension", "Gap": "core.log", "Update": "core.update", "create_app": "app"}
+
+
+def __getattr__(name: str) -> Any:
+    # Only when asked for: gunicorn reads its configuration in an unpatched process, where loading Flask (and with it
+    # ssl) would break TLS in the workers; and the core must load alone.
+    if name in _ROOMS:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,102 @@
+"""The broker in the memory of one process. It survives nothing, and needs nothing."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterator, Sequence
+
+from ..core.cursor import EPOCH_LETTERS
+from ..core.errors import NotFound, TooManyChannels
+from ..core.log import Entry, Log, Page, Position
+from ..core.rules import Rules
+from ..core.update import Closed, Update
+from . import Broker, Deliver, Receipt
+
+
+#: So many keys of a channel are remembered, however fast they come.
+KEYS_OF_A_CHANNEL = 10_000
+
+
+def new_epoch() -> str:
+    return "".join(secrets.choice(EPOCH_LETTERS) for _ in range(8))
+
+
+class MemoryBroker:
+    """One process's log. ``limit`` bounds its history in bytes, ``max_channels`` its names."""
+
+    def __init__(
+        self,
+        *,
+        rules: Rules | None = None,
+        limit: int = 1 << 28,
+        max_channels: int = 10_000,
+        idempotency_seconds: float = 3600.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.log = Log(new_epoch(), rules=rules, limit=limit)
+        self.max_channels = max_channels
+        self.idempotency_seconds = idempotency_seconds
+        self._clock = clock
+        self._keys: dict[str, OrderedDict[str, Receipt]] = {}
+        self._deliver: Deliver = lambda names: None
+
+    def start(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    def stop(self) -> None:
+        self._deliver = lambda names: None
+
+    def publish(self, entries: Sequence[Entry]) -> list[Receipt]:
+        self._check_room(entries)
+        now = self._clock()
+        receipts = [self._accept(entry, now) for entry in entries]
+        self._deliver({entry.channel for entry in entries})
+        return receipts
+
+    def since(self, at: Position, *, size: int, limit: int) -> Page:
+        return self.log.read(at, size=size, limit=limit)
+
+    def tick(self, now: float, used: Container[str]) -> Iterator[None]:
+        yield from self.log.tick(now, used)
+        for count, (channel, keys) in enumerate(list(self._keys.items()), 1):
+            if count % 200 == 0:
+                yield
+            while keys and next(iter(keys.values())).time < now - self.idempotency_seconds:
+                keys.popitem(last=False)
+            if not keys:
+                del self._keys[channel]
+
+    def _check_room(self, entries: Sequence[Entry]) -> None:
+        log = self.log
+        new = {entry.channel for entry in entries if not log.exists(entry.channel)}
+        for entry in entries:
+            if isinstance(entry, Closed) and entry.channel in new:
+                raise NotFound(f"there is no channel {entry.channel}.")
+        if new and log.published + len(new) > self.max_channels:
+            raise TooManyChannels(
+                f"{self.max_channels} channels exist already (COMET_MAX_CHANNELS); "
+                "one without history and subscribers is forgotten after 60 seconds."
+            )
+
+    def _accept(self, entry: Entry, now: float) -> Receipt:
+        log = self.log
+        if isinstance(entry, Update) and entry.key is not None:
+            keys = self._keys.setdefault(entry.channel, OrderedDict())
+            if known := keys.get(entry.key):
+                return Receipt(known.epoch, known.seq, known.prev, known.time, duplicate=True)
+        receipt = Receipt(log.epoch, log.head + 1, log.last((entry.channel,)), now)
+        if isinstance(entry, Closed):
+            log.append(Closed(entry.channel, now, log.epoch, receipt.seq))
+            return receipt
+        log.append(entry.placed(epoch=log.epoch, seq=receipt.seq, prev=receipt.prev, time=now))
+        if entry.key is not None:
+            keys[entry.key] = receipt
+            if len(keys) > KEYS_OF_A_CHANNEL:
+                keys.popitem(last=False)
+        return receipt
+
+
+def _is_a_broker(broker: MemoryBroker) -> Broker:
+    return broker  # checked by mypy

@@ -1,0 +1,216 @@
+"""Controller: the choke point for data. ``add`` and ``remove`` subscribers, ``update`` them.
+
+One log, one Event each, N cursors. A subscriber is an integer over the shared log; its Event carries no data, it says
+"look again". Publishing appends to the log and returns; the *deliverer*, one greenlet of the worker, wakes whoever
+waits on the channels that have something new.
+
+The one rule of waiting: clear the Event, *then* ask the log, *then* join a cohort and wait. Nothing switches between
+asking and waiting, so no wake-up is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import gevent
+from gevent.event import Event
+
+from .breath import breathe, turn
+from .brokers import Broker, Receipt, Tidies
+from .cohorts import Cohorts, Subscription
+from .core.errors import Full, Stopping
+from .core.log import Entry, Log, Page
+from .core.wire import Wire
+from .frames import ENTRIES, PIECE, Frame, Frames
+
+
+log = logging.getLogger("comet")
+
+
+class Controller:
+    """Everybody who subscribes in this worker, and the greenlets that serve them. Times are in seconds."""
+
+    def __init__(self, broker: Broker, *, heartbeat: float = 15.0, max_streams: int = 50_000) -> None:
+        self.broker = broker
+        self.heartbeat = heartbeat
+        self.max_streams = max_streams
+        self.streams: set[Subscription] = set()
+        self.stopping = False
+        self._subscribers: dict[str, int] = {}
+        self._cohorts = Cohorts(broker.log, heartbeat)
+        self._frames = Frames(broker)
+        self._news: set[str] = set()
+        self._more = Event()
+        self._drained_at = 0.0
+        self._greenlets: list[gevent.Greenlet] = []
+
+    @property
+    def log(self) -> Log:
+        return self.broker.log
+
+    # The three verbs.
+
+    def add(self, subscription: Subscription) -> None:
+        """Take a subscriber in. Raises Stopping or Full. It must be removed again, whatever happens."""
+        self.check_room()
+        self.streams.add(subscription)
+        for name in subscription.names:
+            if name not in self._subscribers:
+                self._subscribers[name] = 0
+                self.log.open(name)
+            self._subscribers[name] += 1
+
+    def remove(self, subscription: Subscription) -> None:
+        """Let a subscriber go. Harmless for one that has gone already."""
+        if subscription not in self.streams:
+            return
+        self.streams.remove(subscription)
+        self._cohorts.leave(subscription)
+        for name in subscription.names:
+            self._subscribers[name] -= 1
+            if not self._subscribers[name]:
+                del self._subscribers[name]
+                self.log.release(name)
+
+    def update(self, entries: Sequence[Entry]) -> list[Receipt]:
+        """Publish these entries, all or none. They are in the log when this returns; delivering comes after."""
+        receipts = self.broker.publish(entries)
+        breathe()  # who publishes in a loop without a pause would keep everybody else from running
+        return receipts
+
+    def check_room(self) -> None:
+        """Raise Stopping or Full if no stream can be taken in now."""
+        if self.stopping:
+            raise Stopping("this worker is stopping; try again.", retry_after=int(self.goodbye_retry() / 1000) + 1)
+        if len(self.streams) >= self.max_streams:
+            raise Full(f"this worker holds {self.max_streams} streams already (COMET_MAX_STREAMS).", retry_after=10)
+
+    def subscribers(self, name: str) -> int:
+        return self._subscribers.get(name, 0)
+
+    # Ask, wait, ask again.
+
+    def read(self, subscription: Subscription, *, size: int = PIECE, limit: int = ENTRIES) -> Page:
+        """Return what is new for a subscriber and move its cursor past it. An empty page: nothing is."""
+        page = self.broker.since(subscription.position, size=size, limit=limit)
+        subscription.position.seq, subscription.position.doubt = page.seq, None
+        return page
+
+    def frame(self, subscription: Subscription, wire: Wire) -> Frame | None:
+        """Return what is to be written next to a streaming subscriber, and move it past that; None: nothing is."""
+        return self._frames.next(subscription, wire)
+
+    def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
+        """Wait until there may be something new. Its Event must have been cleared before the log was asked."""
+        self._cohorts.join(subscription)
+        subscription.event.wait(timeout)
+
+    def pages(self, subscription: Subscription) -> Iterator[Page]:
+        """The pages for a subscriber, for ever: a blocking generator for readers in this process."""
+        self.add(subscription)
+        try:
+            while True:
+                subscription.event.clear()
+                if page := self.read(subscription):
+                    yield page
+                    if page.ended:
+                        return
+                elif subscription.leaving:
+                    return
+                else:
+                    self.wait(subscription)
+        finally:
+            self.remove(subscription)
+
+    # Life.
+
+    def start(self) -> None:
+        """Begin to deliver. Call it in the worker, once."""
+        self.broker.start(self.deliver)
+        self._greenlets = [gevent.spawn(_for_ever, self._deliverer), gevent.spawn(_for_ever, self._ticker)]
+
+    def stop(self) -> None:
+        """Stop delivering, at once. For tests and shells; a worker drains instead."""
+        gevent.killall(self._greenlets)
+        self.broker.stop()
+
+    def drain(self, seconds: float) -> None:
+        """End all streams, evenly over ``seconds``, each with its goodbye. Blocks until then.
+
+        Streams that do not take their goodbye are still there afterwards; cutting them is the caller's work.
+        """
+        self.stopping = True
+        begun = time.monotonic()
+        self._drained_at = begun + seconds
+        lasting = []
+        for stream in list(self.streams):
+            if stream.wire and stream.wire.one_shot:
+                self._end(stream)  # its client comes back anyway
+            else:
+                lasting.append(stream)
+        random.shuffle(lasting)
+        for place, stream in enumerate(lasting):
+            gevent.sleep(max(0.0, begun + seconds * place / len(lasting) - time.monotonic()))
+            self._end(stream)
+        while self.streams and time.monotonic() < self._drained_at + 0.5:
+            gevent.sleep(0.02)
+
+    def _end(self, stream: Subscription) -> None:
+        stream.leaving = True
+        self._cohorts.leave(stream)
+        stream.wake()
+
+    def goodbye_retry(self) -> int:
+        """Milliseconds after which a stream that is ended now should come back: when the drain is over, spread out."""
+        left = max(0.0, self._drained_at - time.monotonic())
+        return int(1000 * (left + 3 + random.random() * max(4.0, len(self.streams) / 1000)))
+
+    # The deliverer and the ticker.
+
+    def deliver(self, names: Iterable[str]) -> None:
+        """The broker has appended something for these channels. Never waits."""
+        self._news.update(names)
+        self._frames.forget()
+        self._more.set()
+
+    def _deliverer(self) -> None:
+        """Bring everybody up to the head, cohort by cohort, for ever."""
+        while True:
+            self._more.wait()
+            self._more.clear()
+            news, self._news = self._news, set()
+            for cohort in self._cohorts.behind(news):
+                self._cohorts.wake(cohort)
+                # The hub switches to the woken after this: one cohort, then room for timers and sockets.
+                turn()
+
+    def _ticker(self) -> None:
+        """Make heartbeats due and let time pass for the log, for ever."""
+        pace = min(1.0, self.heartbeat / 10)
+        while True:
+            gevent.sleep(pace)
+            for cohort in self._cohorts.due(time.monotonic()):
+                self._cohorts.wake(cohort, beat=True)
+                turn()
+            if isinstance(self.broker, Tidies):
+                self._tidy(self.broker)
+
+    def _tidy(self, broker: Tidies) -> None:
+        before = self.log.weight, self.log.floor
+        for _ in broker.tick(time.time(), self._subscribers):
+            breathe()
+        if (self.log.weight, self.log.floor) != before:
+            self._frames.forget()  # they may hold what is no longer kept
+
+
+def _for_ever(loop: Callable[[], None]) -> None:
+    """Run a loop that must not end; should it fail, say so and go on."""
+    while True:
+        try:
+            loop()
+        except Exception:
+            log.exception("comet: %s failed and is started again", loop.__name__)
+            gevent.sleep(0.1)

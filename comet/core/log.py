@@ -1,0 +1,264 @@
+"""Log: what one process holds of the broker's log, over all channels, and the one rule of gaps.
+
+A subscriber is a cursor over this log. Reading is asking "what is newer than N on these channels?"; nothing here
+waits, and nobody is remembered.
+
+Rule 1. Entries are appended in SEQ order over *all* channels: one cursor over several channels is safe only so.
+Rule 2. A reader at N has a gap exactly when the epoch differs, N is ahead of the head, or N < ``lost`` of one of its
+channels. A channel without a record counts as lost up to ``floor``: the greatest ``last`` of all forgotten channels.
+Rule 3. A gap is told once for all channels of an answer, before the first entry that follows it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from .cursor import NOWHERE, Cursor
+from .ring import Ring
+from .rules import Rules
+from .update import Closed, Update
+
+
+Entry = Update | Closed
+
+_seq = attrgetter("seq")
+
+#: Seconds for which the end of a channel is told as such, and an unused channel is remembered.
+REMEMBERED = 60.0
+
+#: A cursor longer than this is cut where a gap quotes it.
+QUOTED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Updates after ``since`` that can no longer be supplied. ``first`` is the id of the first that follows, if any."""
+
+    since: str
+    first: str | None
+    reason: str  # "trimmed", "epoch", "future" or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a reader gets next.
+
+    ``seq`` is its cursor afterwards; ``more`` says that it is not at the head yet; ``ended`` that a channel of its
+    set was closed, which ends the answer after these entries.
+    """
+
+    gap: Gap | None
+    entries: Sequence[Entry]
+    seq: int
+    more: bool
+    ended: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.gap)
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a reader stands, and how it reads.
+
+    ``doubt`` is the gap that its cursor brought along: (cursor as sent, reason); it is told with the next page.
+    """
+
+    names: tuple[str, ...]
+    seq: int
+    newest_only: bool = False
+    doubt: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How an answer begins: where its reader stands, what it is given first, and the cursor that leads here again."""
+
+    position: Position
+    entries: Sequence[Update]
+    cursor: Cursor
+
+
+class Log:
+    """The log over all channels. ``limit`` bounds its memory in bytes: beyond it the oldest history goes first."""
+
+    def __init__(self, epoch: str, *, rules: Rules | None = None, limit: int = 1 << 28) -> None:
+        self.epoch = epoch
+        self.rules = rules or Rules()
+        self.limit = limit
+        self.head = 0
+        self.floor = 0
+        self.weight = 0
+        self.published = 0
+        self.rings: dict[str, Ring] = {}
+
+    # Writing.
+
+    def open(self, name: str) -> Ring:
+        """Return the channel's ring; begin one if there is none. What lies below the floor counts as lost in it."""
+        ring = self.rings.get(name)
+        if ring is None:
+            ring = self.rings[name] = Ring(self.rules[name], self.floor)
+        return ring
+
+    def append(self, entry: Entry) -> None:
+        """Take the next entry of the broker's log. Its SEQ must be greater than the head."""
+        if entry.seq <= self.head:
+            raise AssertionError(f"SEQ {entry.seq} after {self.head}: entries must come in order.")
+        ring = self.open(entry.channel)
+        before = ring.weight
+        if isinstance(entry, Closed):
+            ring.close(entry.seq, entry.time)
+        else:
+            ring.append(entry)
+        ring.idle_since = None
+        if not ring.published:
+            ring.published = True
+            self.published += 1
+        self.head = entry.seq
+        self.weight += ring.weight - before
+        if self.weight > self.limit:
+            self._evict()
+
+    def tick(self, now: float, used: Container[str]) -> Iterator[None]:
+        """Let time pass: expire old updates, stop telling old ends, forget channels that nobody needs.
+
+        ``used`` are the channels with subscribers; they are kept. Call it about once a second, and exhaust it:
+        it yields after each 200 channels, where the caller may let others run.
+        """
+        for count, (name, ring) in enumerate(list(self.rings.items()), 1):
+            if count % 200 == 0:
+                yield
+            if self.rings.get(name) is not ring:
+                continue  # forgotten while others ran
+            before = ring.weight
+            ring.expire(now)
+            self.weight += ring.weight - before
+            if ring.closed and now - ring.closed_at >= REMEMBERED:
+                ring.closed = 0
+            if len(ring) or ring.closed or name in used or name in self.rules.names:
+                ring.idle_since = None
+            elif ring.idle_since is None:
+                ring.idle_since = now
+            elif now - ring.idle_since >= REMEMBERED:
+                self.forget(name)
+
+    def release(self, name: str) -> None:
+        """The last subscriber of a channel has left: a name that was never published needs no record."""
+        if not self.rings[name].published:
+            self.forget(name)
+
+    def exists(self, name: str) -> bool:
+        """Whether the channel was published to or declared. A subscription alone does not make one."""
+        ring = self.rings.get(name)
+        return name in self.rules.names or (ring is not None and ring.published)
+
+    def forget(self, name: str) -> None:
+        """Drop a channel's record; the floor remembers for it what is lost."""
+        ring = self.rings.pop(name)
+        self.published -= ring.published
+        self.weight -= ring.weight
+        self.floor = max(self.floor, ring.last)
+
+    def _evict(self) -> None:
+        # Down to 90 %, so that a full log does not come here for each update.
+        rings = [(ring.first, name) for name, ring in self.rings.items() if len(ring)]
+        heapq.heapify(rings)
+        while rings and self.weight > self.limit * 0.9:
+            _, name = heapq.heappop(rings)
+            ring = self.rings[name]
+            before = ring.weight
+            ring.drop()
+            self.weight += ring.weight - before
+            if len(ring):
+                heapq.heappush(rings, (ring.first, name))
+
+    # Reading.
+
+    def cursor(self, seq: int) -> Cursor:
+        return Cursor(self.epoch, seq)
+
+    def last(self, names: Iterable[str]) -> int:
+        """SEQ of the newest entry of these channels: all readers at or beyond it stand together."""
+        return max(self.rings[name].last if name in self.rings else self.floor for name in names)
+
+    def lacks(self, names: Iterable[str], seq: int) -> bool:
+        """Whether a reader at ``seq`` of these channels has missed something that can't be supplied."""
+        rings, floor = self.rings, self.floor
+        return any(rings[name].lacks(seq) if name in rings else seq < floor for name in names)
+
+    def begin(self, names: tuple[str, ...], since: str | None, last: int | None, *, newest_only: bool = False) -> Start:
+        """Begin an answer: after the cursor ``since``, or with the ``last`` updates of each channel.
+
+        ``last`` None is what the rules say. A cursor that makes no sense is a gap, never an error.
+        """
+        if since:
+            return self._resume(names, since, newest_only)
+        recent: list[Update] = []
+        for name in names:
+            if ring := self.rings.get(name):
+                count = ring.rule.replay if last is None else last
+                recent += ring.recent(min(count, 1) if newest_only or ring.rule.conflate else count)
+        recent.sort(key=_seq)
+        place = recent[0].seq - 1 if recent else self.head
+        return Start(Position(names, self.head, newest_only), recent, self.cursor(place))
+
+    def _resume(self, names: tuple[str, ...], since: str, newest_only: bool) -> Start:
+        cursor = Cursor.parse(since)
+        if cursor is None:
+            reason = "unknown"
+        elif cursor.epoch != self.epoch:
+            reason = "epoch"
+        elif cursor.seq > self.head:
+            reason = "future"
+        else:
+            return Start(Position(names, cursor.seq, newest_only), (), cursor)
+        # Who comes back with the cursor of this answer before having read its gap must be told the gap again.
+        # A cursor from the future would pass for a good one later: it is not handed back.
+        again = cursor if cursor is not None and reason == "epoch" else NOWHERE
+        return Start(Position(names, 0, newest_only, (since[:QUOTED], reason)), (), again)
+
+    def read(self, at: Position, *, size: int = 65_536, limit: int = 1000) -> Page:
+        """What is newer than the reader's cursor, in SEQ order: at most ``limit`` entries or about ``size`` bytes.
+
+        Does not move the reader: the caller does, with ``seq`` of the page, once the page is its own.
+        """
+        doubt = at.doubt
+        if doubt is None and self.lacks(at.names, at.seq):
+            doubt = (str(self.cursor(at.seq)), "trimmed")
+        entries: list[Entry] = []
+        for entry in self._after(at):
+            if isinstance(entry, Closed):
+                entries.append(entry)
+                return self._page(doubt, entries, entry.seq, more=False, ended=True)
+            size -= len(entry.data)
+            if entries and (size < 0 or len(entries) >= limit):
+                return self._page(doubt, entries, entries[-1].seq, more=True)
+            entries.append(entry)
+        return self._page(doubt, entries, self.head, more=False)
+
+    def _page(
+        self, doubt: tuple[str, str] | None, entries: list[Entry], seq: int, *, more: bool, ended: bool = False
+    ) -> Page:
+        if doubt is None:
+            return Page(None, entries, seq, more, ended)
+        first = next((entry.id for entry in entries if isinstance(entry, Update)), None)
+        return Page(Gap(doubt[0], first, doubt[1]), entries, seq, more, ended)
+
+    def _after(self, at: Position) -> Iterator[Entry]:
+        sources = [self._channel(name, at) for name in at.names]
+        return sources[0] if len(sources) == 1 else heapq.merge(*sources, key=_seq)
+
+    def _channel(self, name: str, at: Position) -> Iterator[Entry]:
+        ring = self.rings.get(name)
+        if ring is None or ring.last <= at.seq:
+            return
+        if ring.closed:
+            yield Closed(name, ring.closed_at, self.epoch, ring.closed)
+        elif at.newest_only or ring.rule.conflate:
+            yield from ring.recent(1) if ring.updates and ring.updates[-1].seq > at.seq else ()
+        else:
+            yield from ring.after(at.seq)

@@ -1,0 +1,128 @@
+"""Ring: one channel's bounded history.
+
+It keeps its updates in SEQ order in one list; what is trimmed is skipped by moving ``start``, and the list is cut
+when half of it is skipped, so that both ends cost nothing.
+
+Three numbers outlive what is kept:
+
+* ``last``: SEQ of the channel's newest update ever, its end included
+* ``lost``: SEQ of the newest one that is no longer kept: a reader at N has a gap exactly when N < ``lost``
+* ``closed``: SEQ of the channel's end, while it is still told as such (0: it is not)
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from operator import attrgetter
+
+from .rules import Rule
+from .update import Update
+
+
+_seq = attrgetter("seq")
+
+#: What an update costs beside its data, in bytes: object, strings and list entry, measured with tracemalloc.
+OVERHEAD = 400
+
+
+def weight(update: Update) -> int:
+    """Bytes of memory that an update takes while it is kept."""
+    return OVERHEAD + len(update.data)
+
+
+class Ring:
+    """One channel's history. ``floor`` is where a channel without a record begins: what lies below it is lost."""
+
+    __slots__ = ("closed", "closed_at", "idle_since", "last", "lost", "published", "rule", "size", "start", "updates")
+
+    def __init__(self, rule: Rule, floor: int) -> None:
+        self.rule = rule
+        self.updates: list[Update] = []
+        self.start = 0
+        self.size = 0
+        self.last = floor
+        self.lost = floor
+        self.closed = 0
+        self.closed_at = 0.0
+        self.published = False
+        self.idle_since: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.updates) - self.start
+
+    def __iter__(self) -> Iterator[Update]:
+        return self.after(0)
+
+    @property
+    def first(self) -> int:
+        """SEQ of the oldest update that is kept. The ring must not be empty."""
+        return self.updates[self.start].seq
+
+    @property
+    def newest(self) -> Update | None:
+        return self.updates[-1] if len(self) else None
+
+    @property
+    def weight(self) -> int:
+        return self.size + OVERHEAD * len(self)
+
+    def append(self, update: Update) -> None:
+        """Keep an update, and trim what is then too much."""
+        self.updates.append(update)
+        self.size += len(update.data)
+        self.last = update.seq
+        self.closed = 0
+        rule = self.rule
+        # The newest always stays: it has not been delivered yet.
+        while len(self) > 1 and (len(self) > rule.history or self.size > rule.history_bytes):
+            self.drop()
+        self.expire(update.time)
+
+    def drop(self) -> None:
+        """Forget the oldest update. The ring must not be empty."""
+        gone = self.updates[self.start]
+        self.lost = gone.seq
+        self.size -= len(gone.data)
+        self.start += 1
+        if self.start * 2 > len(self.updates):
+            del self.updates[: self.start]
+            self.start = 0
+
+    def expire(self, now: float) -> None:
+        """Forget what is older than the rule allows."""
+        oldest = now - self.rule.history_seconds
+        while len(self) and self.updates[self.start].time < oldest:
+            self.drop()
+
+    def close(self, seq: int, now: float) -> None:
+        """Forget everything and end the channel at ``seq``."""
+        self.updates.clear()
+        self.start = self.size = 0
+        self.last = self.lost = self.closed = seq
+        self.closed_at = now
+
+    def lacks(self, seq: int) -> bool:
+        """Whether a reader at ``seq`` has missed something here that can't be supplied."""
+        if self.closed and seq < self.closed:
+            return False  # it is told the end instead
+        if self.rule.conflate and len(self):
+            return False  # the newest is all it wants, and that is kept
+        return seq < self.lost
+
+    def after(self, seq: int) -> Iterator[Update]:
+        """The updates that are kept and newer than ``seq``, oldest first."""
+        for index in range(self._place(seq), len(self.updates)):
+            yield self.updates[index]
+
+    def recent(self, count: int) -> list[Update]:
+        """The ``count`` newest, oldest first."""
+        return self.updates[max(self.start, len(self.updates) - count) :] if count else []
+
+    def _place(self, seq: int) -> int:
+        # Nearly every reader is at the head or one update behind it: look there first.
+        if seq >= self.last:
+            return len(self.updates)
+        if self.start == len(self.updates) or seq < self.updates[self.start].seq:
+            return self.start
+        return bisect_right(self.updates, seq, lo=self.start, key=_seq)

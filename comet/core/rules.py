@@ -1,0 +1,41 @@
+"""Rules: how much a channel keeps and how it is read, by its name or by the longest prefix declared for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What holds for a channel. Sizes are in bytes, times in seconds."""
+
+    history: int = 100
+    history_bytes: int = 1_048_576
+    history_seconds: float = 3600.0
+    replay: int = 1
+    conflate: bool = False
+    private: bool = False
+
+
+class Rules:
+    """The table of rules: an exact name, or a prefix ending in ``*``; the longest match wins."""
+
+    def __init__(self, default: Rule | None = None, declared: Mapping[str, Rule] | None = None) -> None:
+        self.default = default or Rule()
+        self.names: dict[str, Rule] = {}
+        prefixes: dict[str, Rule] = {}
+        for pattern, rule in (declared or {}).items():
+            if pattern.endswith("*"):
+                prefixes[pattern[:-1]] = rule
+            else:
+                self.names[pattern] = rule
+        self._prefixes = sorted(prefixes.items(), key=lambda item: len(item[0]), reverse=True)
+
+    def __getitem__(self, channel: str) -> Rule:
+        if exact := self.names.get(channel):
+            return exact
+        for prefix, rule in self._prefixes:
+            if channel.startswith(prefix):
+                return rule
+        return self.default

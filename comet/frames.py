@@ -1,0 +1,69 @@
+"""Frames: what a subscriber is written next, made once for all who stand at the same place with the same bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .brokers import Broker
+from .cohorts import Key, Subscription
+from .core.wire import State, Wire
+
+
+#: Bytes that a subscriber is given at once. More comes in pieces, with a breath between.
+PIECE = 65_536
+
+#: Entries that are given at once.
+ENTRIES = 1000
+
+#: Bytes of frames that are remembered. They are forgotten when something new comes.
+REMEMBERED = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The bytes, and where a subscriber stands after them. ``more``: not at the head yet; ``ended``: a channel was."""
+
+    text: bytes
+    state: State
+    seq: int
+    more: bool
+    ended: bool
+
+
+class Frames:
+    """The frames between the cursors and the head of the log, as it is now."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self._made: dict[Key, Frame] = {}
+        self._weight = 0
+
+    def next(self, subscription: Subscription, wire: Wire) -> Frame | None:
+        """Return what is to be written next to a subscriber, and move it past that; None if nothing is new."""
+        position = subscription.position
+        if position.doubt is not None:
+            frame = self._make(subscription, wire)  # its gap is its own
+        elif position.seq >= self.broker.log.last(position.names):
+            return None
+        else:
+            key = (wire.key, subscription.state, position.seq)
+            frame = self._made.get(key) or self._remember(key, self._make(subscription, wire))
+        position.seq, position.doubt, subscription.state = frame.seq, None, frame.state
+        return frame
+
+    def forget(self) -> None:
+        """The log has changed: frames end elsewhere now."""
+        self._made.clear()
+        self._weight = 0
+
+    def _make(self, subscription: Subscription, wire: Wire) -> Frame:
+        page = self.broker.since(subscription.position, size=PIECE, limit=ENTRIES)
+        text, state = wire.frame(page.entries, page.gap, subscription.state)
+        return Frame(text, state, page.seq, page.more, page.ended)
+
+    def _remember(self, key: Key, frame: Frame) -> Frame:
+        self._weight += len(frame.text) + 500
+        if self._weight > REMEMBERED:
+            self.forget()
+        self._made[key] = frame
+        return frame

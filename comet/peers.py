@@ -1,0 +1,210 @@
+"""Peers: what a stream knows of the TCP connection under it.
+
+A greenlet that waits for news learns nothing of a client that left, and a write to one that does not read blocks for
+ever. So: one nested epoll notices every departure within milliseconds, TCP's own timers find peers that vanished, and
+one sweeper cuts writes on which nothing was taken for too long.
+
+A client that shuts down its sending side is taken as gone: it can't be told from one that left.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent import get_hub, monkey
+
+
+log = logging.getLogger("comet")
+
+#: The kernel's send buffer of a stream, in bytes: a slow reader blocks early, and holds no stale megabytes.
+SEND_BUFFER = 131_072
+
+_epoll = monkey.get_original("select", "epoll")
+# struct tcp_info of Linux: bytes that the peer has acknowledged, since 4.1.
+_BYTES_ACKED = 120
+
+
+class Peer:
+    """The connection of one stream. ``release`` it when the response is over, whatever way it ended."""
+
+    __slots__ = ("_peers", "_progress", "_sock", "deadline", "fd", "on_gone")
+
+    def __init__(self, peers: Peers, sock: Any) -> None:
+        self._peers = peers
+        self._sock = sock._sock  # the real socket: gevent's shutdown would raise in whoever writes
+        self._progress = 0
+        self.fd: int = sock.fileno()
+        self.deadline: float | None = None
+        self.on_gone: Callable[[], None] | None = None
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Call ``on_gone``, once, when the peer leaves. Sets the socket's options for a long stream."""
+        self.on_gone = on_gone
+        self._peers.register(self)
+
+    def writing(self) -> None:
+        """A write begins: if the peer takes nothing of it for too long, the connection is cut."""
+        self.deadline = time.monotonic() + self._peers.write_timeout
+        self._peers.writers.add(self)
+
+    def written(self) -> None:
+        self._peers.writers.discard(self)
+
+    def overdue(self, now: float) -> bool:
+        """Whether the peer has taken nothing since the write began, or since it was last asked this."""
+        if self.deadline is None or now < self.deadline:
+            return False
+        taken = self._taken()
+        if taken > self._progress:
+            self._progress = taken
+            self.deadline = now + self._peers.write_timeout
+            return False
+        return True
+
+    def _taken(self) -> int:
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            return int(struct.unpack_from("=Q", info, _BYTES_ACKED)[0])
+        except (OSError, struct.error):
+            return 0  # a Unix socket tells nothing
+
+    def cut(self) -> None:
+        """End the connection at once. A write under way fails quietly."""
+        _shutdown(self._sock, socket.SHUT_RDWR)
+
+    def release(self, *, last: bool) -> None:
+        """The response is over. ``last``: so is the connection; nothing more is read from it."""
+        self.written()
+        self._peers.unregister(self)
+        if last:
+            # Else the server would wait for another request and hold the connection open for its keep-alive time.
+            _shutdown(self._sock, socket.SHUT_RD)
+
+
+class NoPeer(Peer):
+    """Where the server hands no socket over: nothing is known, and nothing can be done."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.on_gone = None
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        pass
+
+    def writing(self) -> None:
+        pass
+
+    def written(self) -> None:
+        pass
+
+    def cut(self) -> None:
+        pass
+
+    def release(self, *, last: bool) -> None:
+        pass
+
+
+NO_PEER = NoPeer()
+
+
+class Peers:
+    """All peers of this worker. ``write_timeout`` in seconds."""
+
+    def __init__(self, *, write_timeout: float = 20.0) -> None:
+        self.write_timeout = write_timeout
+        self.writers: set[Peer] = set()
+        self._by_fd: dict[int, Peer] = {}
+        self._epoll: Any = None
+        self._watcher: Any = None
+        self._sweeper: gevent.Greenlet | None = None
+
+    def of(self, sock: Any) -> Peer:
+        """The peer behind a server's socket; ``NO_PEER`` if it is not one of gevent's."""
+        return Peer(self, sock) if hasattr(sock, "_sock") and hasattr(sock, "fileno") else NO_PEER
+
+    def start(self) -> None:
+        """Begin to watch. Call it in the worker, once."""
+        self._epoll = _epoll()
+        # One descriptor for all peers: epolls nest, and this costs 48 bytes a stream where a watcher each costs 300.
+        self._watcher = get_hub().loop.io(self._epoll.fileno(), 1)
+        self._watcher.start(self._departures)
+        self._sweeper = gevent.spawn(self._sweep)
+
+    def stop(self) -> None:
+        if self._sweeper:
+            self._sweeper.kill()
+            self._watcher.stop()
+            self._epoll.close()
+            self._sweeper = self._epoll = None
+
+    def cut_writers(self) -> None:
+        """Cut everybody who is still being written to."""
+        for peer in list(self.writers):
+            peer.cut()
+
+    def register(self, peer: Peer) -> None:
+        _set_options(peer._sock, self.write_timeout)
+        if self._epoll is not None:
+            self._by_fd[peer.fd] = peer
+            # One shot: after the first event the peer is gone, and would only wake us again and again.
+            self._epoll.register(peer.fd, select.EPOLLRDHUP | select.EPOLLONESHOT)
+
+    def unregister(self, peer: Peer) -> None:
+        # Before the server closes the descriptor: its number is given to the next connection at once.
+        if self._by_fd.get(peer.fd) is peer:
+            del self._by_fd[peer.fd]
+            try:
+                self._epoll.unregister(peer.fd)
+            except OSError as error:
+                log.warning("comet: descriptor %d had left the epoll before its stream ended: %s", peer.fd, error)
+
+    def _departures(self) -> None:
+        for fd, _ in self._epoll.poll(0):
+            peer = self._by_fd.get(fd)
+            if peer is not None and peer.on_gone is not None:
+                # A write to it would block, or fail with a traceback in the server's log.
+                peer.cut()
+                peer.on_gone()
+
+    def _sweep(self) -> None:
+        while True:
+            gevent.sleep(min(1.0, self.write_timeout / 10))
+            now = time.monotonic()
+            for peer in [peer for peer in self.writers if peer.overdue(now)]:
+                log.info("comet: cut a peer that took nothing for %g seconds", self.write_timeout)
+                peer.cut()
+
+
+def _set_options(sock: socket.socket, write_timeout: float) -> None:
+    options = [(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)]
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        seconds = max(1, int(write_timeout / 4))
+        options += [
+            # A peer that vanished without a word is asked while nothing is written …
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(write_timeout))),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+            # … and given up when it does not answer what was written. After our own sweeper, which cuts quietly.
+            (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(write_timeout * 1000) + 5000),
+        ]
+    for level, option, value in options:
+        try:
+            sock.setsockopt(level, option, value)
+        except OSError:
+            return  # already gone; the epoll says so
+
+
+def _shutdown(sock: socket.socket, how: int) -> None:
+    try:
+        sock.shutdown(how)
+    except OSError:
+        pass  # gone already

@@ -1,0 +1,86 @@
+"""What gunicorn is told. ``gunicorn.conf.py`` and the command line take their values from here.
+
+Read in gunicorn's master, which is not patched: nothing here may import Flask, gevent or ssl (a TLS context made by an
+unpatched module breaks in the workers).
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import Any
+
+from .core.errors import SettingsError
+from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
+
+
+def read_settings() -> Settings:
+    """The settings of the environment; a wrong one ends the process with its sentence."""
+    try:
+        return load()
+    except SettingsError as error:
+        sys.exit(f"comet: {error}")
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """gunicorn's settings, by its own names."""
+    _raise_open_files()
+    return {
+        "bind": settings.bind,
+        "workers": settings.workers,
+        "worker_class": "gevent",
+        # Above the cap of streams: a full server still answers publishers and health checks.
+        "worker_connections": settings.max_streams + FREE_CONNECTIONS,
+        "backlog": 4096,
+        # Streams may end over the drain; then gunicorn looks once a second whether all are gone.
+        "graceful_timeout": int(settings.drain_seconds) + 10,
+        "timeout": 60,
+        "keepalive": 5,
+        "max_requests": 0,  # each stream is one: a worker must not be recycled under its streams
+        "limit_request_line": 8190,
+        "limit_request_field_size": 8190,
+        "preload_app": False,
+        "reuse_port": settings.workers > 1,
+        # It would be shared by all gunicorns of a user, and removed by the first that ends.
+        "control_socket_disable": True,
+        "on_starting": on_starting,
+        "pre_fork": pre_fork,
+        "post_worker_init": post_worker_init,
+    }
+
+
+def _raise_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def on_starting(server: Any) -> None:
+    """Refuse what gunicorn's own command line has made wrong, before any worker starts."""
+    settings = read_settings()
+    worker_class = server.cfg.worker_class_str
+    if worker_class != "gevent":
+        sys.exit(
+            f"comet: the worker class {worker_class!r} can't hold streams: each would take a thread or a process. "
+            "Start with gunicorn -k gevent."
+        )
+    if server.cfg.workers > 1 and settings.broker == "memory":
+        sys.exit(f"comet: {refuse_workers(server.cfg.workers)}")
+    if settings.open:
+        server.log.warning(
+            "COMET_OPEN is on: everybody on this machine may publish and delete, "
+            "and so may everybody else if a proxy on this machine forwards to %s.",
+            settings.bind,
+        )
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Refuse a second worker that a signal (TTIN) asks for."""
+    if server.num_workers > 1 and read_settings().broker == "memory":
+        server.log.error("%s", refuse_workers(server.num_workers))
+        server.num_workers = 1
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the background greenlets in the worker, and watch for its end."""
+    worker.wsgi.extensions["comet"].start(worker)

@@ -1,0 +1,129 @@
+"""Streams: the greenlet-blocking generators that the server iterates over.
+
+Strategy: each yields its opening at once (an empty chunk where the wire has none: the headers leave with the first
+yield), then asks the log, yields what is new as one chunk, and waits. They take what they need as arguments and never
+touch the request: it is over when they run.
+
+What they acquire they acquire inside, so that a response that is never iterated (HEAD, a client gone before the first
+byte) leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+from .breath import turn
+from .cohorts import Subscription
+from .controller import Controller
+from .core.errors import Unavailable
+from .core.log import Entry, Page, Start
+from .core.wire import Poll, Wire
+from .peers import Peer
+
+
+#: Bytes after which the answer of a poll ends.
+ANSWER = 1_048_576
+
+
+def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> Iterator[bytes]:
+    """A response that goes on until its client leaves, a channel is closed, or the worker stops."""
+    subscription = Subscription(start.position, wire)
+    retry = random.randint(2000, 4000)
+    try:
+        controller.add(subscription)
+    except Unavailable:
+        # The place went to somebody else since the view looked.
+        yield wire.goodbye(5000)
+        return
+    try:
+        peer.watch(lambda: _gone(subscription))
+        first, subscription.state = wire.frame(start.entries, None, subscription.state)
+        peer.writing()
+        yield wire.opening(start.cursor, retry) + first
+        peer.written()
+        while not subscription.gone:
+            subscription.event.clear()
+            frame = controller.frame(subscription, wire)
+            if frame is not None:
+                subscription.beating = False
+                if frame.text:
+                    subscription.written += len(frame.text)
+                    peer.writing()
+                    yield frame.text
+                    peer.written()
+                if frame.ended or (wire.longest is not None and subscription.written >= wire.longest):
+                    return
+                if frame.more:
+                    turn()  # a long history must not keep the others waiting
+            elif subscription.leaving:
+                peer.writing()
+                yield wire.goodbye(controller.goodbye_retry())
+                return
+            elif subscription.beating:
+                subscription.beating = False
+                if beat := wire.heartbeat(subscription.state):
+                    subscription.written += len(beat)
+                    peer.writing()
+                    yield beat
+                    peer.written()
+            else:
+                controller.wait(subscription)
+    finally:
+        controller.remove(subscription)
+        # The server still writes the end of the response; ``Peer.release`` is called after that.
+        peer.writing()
+
+
+def one_shot(
+    controller: Controller, wire: Poll, start: Start, peer: Peer, *, timeout: float, limit: int
+) -> Iterator[bytes]:
+    """A response that is written at once when there is something to tell, or after ``timeout`` seconds."""
+    subscription = Subscription(start.position, wire)
+    try:
+        controller.add(subscription)
+    except Unavailable:
+        yield wire.answer((), None, start.cursor)
+        return
+    try:
+        peer.watch(lambda: _gone(subscription))
+        if start.entries:
+            answer = _first(controller, wire, start, limit)
+        else:
+            page = _wait(controller, subscription, time.monotonic() + timeout, limit)
+            cursor = controller.log.cursor(page.seq)
+            answer = wire.answer(page.entries, page.gap, cursor)
+        peer.writing()
+        yield answer
+    finally:
+        controller.remove(subscription)
+        peer.writing()
+
+
+def _first(controller: Controller, wire: Poll, start: Start, limit: int) -> bytes:
+    """The answer to a client without a cursor: the recent updates, the newest of them where they are too many."""
+    entries: list[Entry] = []
+    size = 0
+    for update in reversed(start.entries):
+        size += len(update.data)
+        if entries and (size > ANSWER or len(entries) >= limit):
+            break
+        entries.append(update)
+    return wire.answer(reversed(entries), None, controller.log.cursor(start.position.seq))
+
+
+def _wait(controller: Controller, subscription: Subscription, deadline: float, limit: int) -> Page:
+    """Return the first page that has something, or an empty one when the time is over."""
+    while True:
+        subscription.event.clear()
+        page = controller.read(subscription, size=ANSWER, limit=limit)
+        left = deadline - time.monotonic()
+        if page or subscription.gone or subscription.leaving or left <= 0:
+            return page
+        controller.wait(subscription, left)
+
+
+def _gone(subscription: Subscription) -> None:
+    subscription.gone = True
+    subscription.wake()

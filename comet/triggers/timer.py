@@ -1,0 +1,64 @@
+"""Timer: calls a function at a steady pace and publishes what it returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from gevent.event import Event
+
+from ..core.update import Update
+from . import Publish
+
+
+class Timer:
+    """Every ``seconds``, publish to ``channel`` what ``call`` returns: str, bytes, anything JSON, an Update, or None
+    for nothing. What did not change is published again only with ``repeat``.
+
+    The pace does not drift: beats are counted from the start, and those that a slow call has missed are left out.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        call: Callable[[], object],
+        *,
+        channel: str,
+        type: str | None = None,
+        event: str | None = None,
+        repeat: bool = False,
+    ) -> None:
+        self.name = name
+        self.seconds = seconds
+        self.call = call
+        self.channel = channel
+        self.type = type
+        self.event = event
+        self.repeat = repeat
+        self._stopping = Event()
+        self._before: tuple[object, ...] | None = None
+
+    def run(self, publish: Publish) -> None:
+        self._stopping.clear()
+        begun = time.monotonic()
+        while not self._stopping.is_set():
+            self._beat(publish)
+            passed = time.monotonic() - begun
+            self._stopping.wait(self.seconds - passed % self.seconds)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _beat(self, publish: Publish) -> None:
+        value = self.call()
+        if value is None:
+            return
+        update = value if isinstance(value, Update) else self._update(value)
+        now = (update.channel, update.data, update.type, update.event)
+        if self.repeat or now != self._before:
+            publish([update])
+            self._before = now
+
+    def _update(self, value: object) -> Update:
+        return Update.of(self.channel, value, type=self.type, event=self.event)

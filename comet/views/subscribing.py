@@ -1,0 +1,161 @@
+"""Subscribing over HTTP: the request becomes a wire, a start in the log, and a generator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from flask import Request, Response, request
+
+from ..access import own_origin
+from ..core.errors import BadRequest, Forbidden, NotFound, Unavailable
+from ..core.wire import BY_TYPE, INERT, JSONP, SSE, WIRES, Envelope, Iframe, Poll, Wire
+from ..peers import Peer
+from ..streams import one_shot, streaming
+from ..worker import Worker
+from . import parameters
+from .current import worker
+from .server import check_server
+
+
+NOT_STORED = "no-cache, no-store, no-transform"
+_ORIGIN = re.compile(r"https?://[^\s/?#'\"<>\\@]+|\*", re.IGNORECASE)
+
+
+def subscribe(names: str, wire: str | None = None) -> Response:
+    """``GET /channels/NAMES[/WIRE]``"""
+    comet = worker()
+    channels = parameters.names(names)
+    negotiated = wire is None
+    kind = _by_accept(request) if wire is None else wire
+    if kind not in WIRES:
+        raise NotFound(f"there is no wire {kind!r}: {', '.join(WIRES)}; or latest, info.")
+    check_server(request)
+    goes_round_cors = kind in ("jsonp", "iframe")
+    if goes_round_cors:
+        comet.access.check_site()
+    comet.access.check_subscribe(channels, cookies=not goes_round_cors)
+    made = _make(comet, kind, channels)
+    last = parameters.whole(request, "last", None, 0, 1_000_000_000)
+    start = comet.controller.log.begin(channels, parameters.since(request), last, newest_only=made.conflates)
+    headers = {"Cache-Control": NOT_STORED, "Comet-Cursor": str(start.cursor), **made.headers}
+    if not made.one_shot:
+        headers["X-Accel-Buffering"] = "no"
+    if comet.embedded and not made.one_shot:
+        # An app's compressor would hold a stream back until it has a block full.
+        headers["Content-Encoding"] = "identity"
+    if negotiated:
+        headers["Vary"] = "Accept"
+    peer = comet.peers.of(request.environ.get("gunicorn.socket"))
+    body: Iterator[bytes] | bytes
+    if isinstance(made, Poll):
+        timeout = parameters.seconds(request, "timeout", comet.settings.poll_timeout, 1, 60)
+        limit = parameters.whole(request, "limit", 100, 1, 1000) or 100
+        body = one_shot(comet.controller, made, start, peer, timeout=timeout, limit=limit)
+    else:
+        body = streaming(comet.controller, made, start, peer)
+    if request.method == "HEAD":
+        body = b""
+    else:
+        try:
+            comet.controller.check_room()
+        except Unavailable as error:
+            if not _is_event_source(request, made):
+                raise
+            body = made.goodbye(comet.refusals.retry(error))
+    response = Response(body, 200, headers, content_type=made.content_type)
+    if not isinstance(body, bytes):
+        response.call_on_close(lambda: _release(comet, peer, made))
+    return response
+
+
+def _release(comet: Worker, peer: Peer, wire: Wire) -> None:
+    peer.release(last=not wire.one_shot or comet.controller.stopping)
+
+
+def _by_accept(request: Request) -> str:
+    for media_type, quality in request.accept_mimetypes:
+        if quality > 0 and media_type.lower() in BY_TYPE:
+            return BY_TYPE[media_type.lower()]
+    return "text"
+
+
+def _make(comet: Worker, kind: str, names: tuple[str, ...]) -> Wire:
+    encodings = comet.encodings
+    if kind == "sse" and parameters.flag(request, "envelope"):
+        return Envelope(names, encodings, heartbeat=comet.settings.heartbeat)
+    if kind == "iframe":
+        return Iframe(names, encodings, origin=_target(comet))
+    if kind == "jsonp":
+        return JSONP(names, encodings, callback=parameters.callback(request))
+    if kind == "multipart" and len(names) > 1:
+        raise BadRequest("multipart replaces one thing in place: it takes one channel.")
+    return WIRES[kind](names, encodings)
+
+
+def _target(comet: Worker) -> str:
+    """The origin that may read the messages of an iframe."""
+    origin = request.args.get("origin")
+    if origin is None:
+        return request.host_url.rstrip("/")
+    if not _ORIGIN.fullmatch(origin):
+        raise BadRequest(f"origin={origin[:70]!r}: it takes an origin such as https://app.example.")
+    if not own_origin(request, origin) and not comet.access.allows_origin(origin):
+        raise Forbidden(f"COMET_ALLOWED_ORIGINS does not name {origin[:200]}.")
+    return origin
+
+
+def _is_event_source(request: Request, wire: Wire) -> bool:
+    # A browser's EventSource gives up for good on any status but 200.
+    named = any(media_type == "text/event-stream" for media_type, _ in request.accept_mimetypes)
+    return isinstance(wire, SSE) and (named or "Last-Event-ID" in request.headers)
+
+
+def latest(name: str) -> Response:
+    """``GET /channels/NAME/latest``: the newest update as itself."""
+    comet = worker()
+    (channel,) = _one(name)
+    comet.access.check_subscribe([channel])
+    ring = comet.controller.log.rings.get(channel)
+    update = ring.newest if ring else None
+    if update is None:
+        raise NotFound(f"nothing is kept of {channel}.")
+    media_type = update.type
+    if update.essence.startswith("text/") and "charset" not in media_type.lower():
+        media_type += "; charset=utf-8"
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{update.id}"', "Content-Security-Policy": INERT}
+    response = Response(update.data, 200, headers, content_type=media_type)
+    response.make_conditional(request)
+    return response
+
+
+def info(name: str) -> dict[str, object]:
+    """``GET /channels/NAME/info``"""
+    comet = worker()
+    (channel,) = _one(name)
+    comet.access.check_subscribe([channel])
+    if not comet.controller.log.exists(channel):
+        raise NotFound(f"{channel} was never published to nor declared.")
+    return describe(comet, channel)
+
+
+def describe(comet: Worker, channel: str) -> dict[str, object]:
+    log = comet.controller.log
+    ring = log.rings.get(channel)
+    newest = ring.newest if ring else None
+    kept = newest is not None
+    return {
+        "channel": channel,
+        "first": str(log.cursor(ring.first)) if ring and kept else None,
+        "last": newest.id if newest else None,
+        "stored": len(ring) if ring else 0,
+        "bytes": ring.size if ring else 0,
+        "subscribers": comet.controller.subscribers(channel),
+    }
+
+
+def _one(name: str) -> tuple[str, ...]:
+    channels = parameters.names(name)
+    if len(channels) != 1:
+        raise BadRequest("this takes one channel.")
+    return channels

@@ -1,0 +1,134 @@
+"""The real server, started by the tests: ``gunicorn -k gevent`` on a free port, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.timing import PATIENCE, until
+
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "test-key"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Server:
+    """One gunicorn. ``settings`` are COMET_* without the prefix, in lower case; ``arguments`` go to gunicorn."""
+
+    def __init__(self, *arguments: str, app: str = "wsgi:app", conf: str | None = None, **settings: Any) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.arguments = arguments
+        self.app = app
+        self.conf = conf or str(ROOT / "gunicorn.conf.py")
+        self.settings = {"bind": f"127.0.0.1:{self.port}", "publish_key": KEY, **settings}
+        self.folder = tempfile.TemporaryDirectory(prefix="comet-test-")
+        self.log_path = Path(self.folder.name) / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Server:
+        self.spawn()
+        until(self._is_up, seconds=20, what=f"{self.url}/healthz; the log says:\n")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+        self.folder.cleanup()
+
+    def spawn(self) -> None:
+        """Start it, without waiting for it."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("COMET_")}
+        environ["PYTHONPATH"] = str(ROOT)
+        for name, value in self.settings.items():
+            if value is not None:
+                environ[f"COMET_{name.upper()}"] = str(value)
+        command = [sys.executable, "-m", "gunicorn", "-c", self.conf, *self.arguments, self.app]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder.name, env=environ, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _is_up(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"gunicorn ended with {self.process.returncode}:\n{self.log()}"
+        try:
+            return requests.get(f"{self.url}/healthz", timeout=2).status_code in (200, 404)
+        except requests.RequestException:
+            return False
+
+    def wait(self, seconds: float = 20) -> int:
+        """Wait for its end; return its exit status."""
+        assert self.process is not None
+        return self.process.wait(seconds * PATIENCE)
+
+    def kill(self) -> None:
+        """End it and its workers, whatever state they are in. Only the group that was started here."""
+        if self.process is not None:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.process.wait()
+            self.process = None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the master."""
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        assert self.process is not None
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    # Talking to it.
+
+    @property
+    def auth(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {KEY}"}
+
+    def publish(
+        self, channel: str, data: str | bytes, type: str = "text/plain; charset=utf-8", **headers: str
+    ) -> dict[str, Any]:
+        """Publish, and return the answer."""
+        body = data.encode() if isinstance(data, str) else data
+        answer = requests.post(
+            f"{self.url}/channels/{channel}",
+            body,
+            headers={"Content-Type": type, **self.auth, **headers},
+            timeout=10,
+        )
+        assert answer.status_code in (200, 201), answer.text
+        return dict(answer.json())
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(f"{self.url}{path}", **{"timeout": 10, **options})
+
+    def connect(self) -> socket.socket:
+        """A raw connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10 * PATIENCE)
+
+    def open(self, path: str, *headers: str, version: str = "1.1") -> socket.socket:
+        """Send a GET on a raw connection, and return that, nothing read yet."""
+        sock = self.connect()
+        lines = [f"GET {path} HTTP/{version}", f"Host: 127.0.0.1:{self.port}", *headers, "", ""]
+        sock.sendall("\r\n".join(lines).encode("latin-1"))
+        return sock

@@ -35,7 +35,7 @@ def options(settings: Settings) -> dict[str, Any]:
         # Streams may end over the drain; then gunicorn looks once a second whether all are gone.
         "graceful_timeout": int(settings.drain_seconds) + 10,
         "timeout": 60,
-        "keepalive": 5,
+        "keepalive": 2,
         "max_requests": 0,  # each stream is one: a worker must not be recycled under its streams
         "limit_request_line": 8190,
         "limit_request_field_size": 8190,

@@ -1,0 +1,120 @@
+"""Cohorts: who waits together, and who is woken."""
+
+from __future__ import annotations
+
+from comet.cohorts import COHORT, Cohorts, Subscription
+from comet.core.log import Log, Position
+from comet.core.update import Update
+from comet.core.wire import SSE, Multipart, Text
+
+
+def waiting(cohorts: Cohorts, *names: str, wire: type = SSE) -> Subscription:
+    for name in names:
+        cohorts.log.open(name)
+    subscription = Subscription(Position(names, cohorts.log.head), wire(names))
+    cohorts.join(subscription)
+    return subscription
+
+
+def publish(log: Log, channel: str) -> None:
+    log.append(Update(channel, b"x").placed(epoch=log.epoch, seq=log.head + 1, prev=0, time=1.0))
+
+
+def make() -> Cohorts:
+    return Cohorts(Log("epoch1"), heartbeat=10.0)
+
+
+def test_those_who_share_channels_bytes_and_place_stand_together() -> None:
+    """The same signature, state and cursor is the same cohort."""
+    cohorts = make()
+    first, second = waiting(cohorts, "a"), waiting(cohorts, "a")
+    assert first.cohort is second.cohort
+
+
+def test_another_wire_or_channel_or_state_is_another_cohort() -> None:
+    """Whatever makes other bytes keeps apart."""
+    cohorts = make()
+    subscriptions = [waiting(cohorts, "a"), waiting(cohorts, "b"), waiting(cohorts, "a", "b")]
+    subscriptions += [waiting(cohorts, "a", wire=Text), waiting(cohorts, "a", wire=Multipart)]
+    other = Subscription(Position(("a",), 0), Multipart(("a",)))
+    other.state = ("image/png", None)
+    cohorts.join(other)
+    assert len({id(each.cohort) for each in [*subscriptions, other]}) == 6
+
+
+def test_updates_of_other_channels_do_not_part_a_cohort() -> None:
+    """Who joins later at a higher head, with nothing new on its channels, stands with those who were there."""
+    cohorts = make()
+    first = waiting(cohorts, "a")
+    publish(cohorts.log, "b")
+    assert waiting(cohorts, "a").cohort is first.cohort
+    publish(cohorts.log, "a")
+    assert waiting(cohorts, "a").cohort is not first.cohort
+
+
+def test_a_cohort_takes_no_more_than_its_size() -> None:
+    """The next one begins another, and each is found when its channel has news."""
+    cohorts = make()
+    for _ in range(COHORT + 1):
+        waiting(cohorts, "a")
+    publish(cohorts.log, "a")
+    assert sorted(len(cohort.members) for cohort in cohorts.behind(["a"])) == [1, COHORT]
+
+
+def test_only_those_who_lack_the_newest_entry_are_behind() -> None:
+    """A cohort that gathered after the publishing is left in peace."""
+    cohorts = make()
+    old = waiting(cohorts, "a")
+    publish(cohorts.log, "a")
+    waiting(cohorts, "a")
+    assert cohorts.behind(["a", "never"]) == [old.cohort]
+
+
+def test_waking_sets_each_event_and_dissolves_the_cohort() -> None:
+    """The members gather again by themselves."""
+    cohorts = make()
+    one = waiting(cohorts, "a", "b")
+    publish(cohorts.log, "b")
+    (cohort,) = cohorts.behind(["b"])
+    cohorts.wake(cohort)
+    assert one.event.is_set()
+    assert one.cohort is None
+    assert not one.beating
+    assert cohorts.behind(["a", "b"]) == []
+    cohorts.wake(cohort)  # harmless
+
+
+def test_a_silent_cohort_is_due_before_the_heartbeat_is_over() -> None:
+    """Heartbeats are spread over the last fifth of the time."""
+    cohorts = make()
+    one = waiting(cohorts, "a")
+    assert one.cohort is not None
+    begun = one.cohort.due - 10.0
+    assert cohorts.due(begun + 7.9) == []
+    assert cohorts.due(begun + 10.1) == [one.cohort]
+    cohorts.wake(one.cohort, beat=True)
+    assert one.beating
+
+
+def test_who_leaves_last_takes_the_cohort_along() -> None:
+    """Nothing is left of a cohort without members, nor of a name that nobody waits for."""
+    cohorts = make()
+    first, second = waiting(cohorts, "a"), waiting(cohorts, "a")
+    cohorts.leave(first)
+    cohorts.leave(first)
+    publish(cohorts.log, "a")
+    assert len(cohorts.behind(["a"])) == 1
+    cohorts.leave(second)
+    assert cohorts.behind(["a"]) == []
+    assert (cohorts._all, cohorts._with_room, cohorts._by_channel) == (set(), {}, {})
+
+
+def test_who_joins_again_stands_in_one_cohort_only() -> None:
+    """A subscriber that was woken alone, by itself, and has nothing new, moves."""
+    cohorts = make()
+    one = waiting(cohorts, "a")
+    before = one.cohort
+    cohorts.join(one)
+    assert one.cohort is not before
+    assert before is not None
+    assert not before.members

@@ -1,0 +1,188 @@
+"""The controller with real greenlets: ask, wait, ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gevent
+import pytest
+
+from comet.brokers.memory import MemoryBroker
+from comet.cohorts import Subscription
+from comet.controller import Controller
+from comet.core.errors import Full, Stopping
+from comet.core.log import Entry
+from comet.core.update import Closed, Update
+from comet.core.wire import SSE, Poll
+
+
+@pytest.fixture
+def controller() -> Iterator[Controller]:
+    controller = Controller(MemoryBroker(), heartbeat=0.2, max_streams=60)
+    controller.start()
+    yield controller
+    controller.stop()
+
+
+def subscription(controller: Controller, *names: str, since: str | None = None) -> Subscription:
+    return Subscription(controller.log.begin(names, since, 0).position, SSE(names))
+
+
+def publish(controller: Controller, *channels: str) -> None:
+    controller.update([Update(channel, f"{channel}{n}".encode()) for n, channel in enumerate(channels)])
+
+
+def collect(controller: Controller, into: list[Entry], *names: str) -> gevent.Greenlet:
+    def run() -> None:
+        for page in controller.pages(subscription(controller, *names)):
+            into.extend(page.entries)
+
+    greenlet = gevent.spawn(run)
+    gevent.sleep(0)
+    return greenlet
+
+
+def texts(entries: list[Entry]) -> list[str]:
+    return [entry.data.decode() if isinstance(entry, Update) else f"closed {entry.channel}" for entry in entries]
+
+
+def wait(state: object) -> None:
+    with gevent.Timeout(5):
+        while not state():  # type: ignore[operator]
+            gevent.sleep(0.001)
+
+
+def test_a_waiting_greenlet_is_woken_by_what_is_published(controller: Controller) -> None:
+    """Publishing wakes whoever waits on the channel."""
+    got: list[Entry] = []
+    reader = collect(controller, got, "a")
+    publish(controller, "a")
+    wait(lambda: texts(got) == ["a0"])
+    reader.kill()
+
+
+def test_several_channels_come_in_seq_order(controller: Controller) -> None:
+    """One cursor over all of them."""
+    got: list[Entry] = []
+    reader = collect(controller, got, "a", "b")
+    publish(controller, "b", "c", "a", "b")
+    wait(lambda: texts(got) == ["b0", "a2", "b3"])
+    reader.kill()
+
+
+def test_no_wake_up_is_lost_between_reading_and_waiting(controller: Controller) -> None:
+    """Readers that are busy while something is published find it when they come back."""
+    readers, gots = [], []
+    for _ in range(50):
+        got: list[Entry] = []
+        gots.append(got)
+        readers.append(collect(controller, got, "a"))
+    for n in range(200):
+        controller.update([Update("a", b"%d" % n)])
+        if n % 7 == 0:
+            gevent.sleep(0)
+        if n % 50 == 0:
+            gevent.sleep(0.001)
+    wait(lambda: all(texts(got)[-1:] == ["199"] for got in gots))
+    for got in gots:
+        assert texts(got) == [str(n) for n in range(int(texts(got)[0]), 200)]
+    gevent.killall(readers)
+
+
+def test_a_deleted_channel_ends_its_readers(controller: Controller) -> None:
+    """They get what came before, then the end."""
+    got: list[Entry] = []
+    reader = collect(controller, got, "a", "b")
+    publish(controller, "a")
+    wait(lambda: got)
+    controller.update([Closed("a")])
+    reader.join(5)
+    assert reader.successful()
+    assert texts(got) == ["a0", "closed a"]
+
+
+def test_a_silent_stream_is_told_to_beat(controller: Controller) -> None:
+    """The ticker wakes a cohort that has been silent, with the flag that says why."""
+    stream = subscription(controller, "a")
+    controller.add(stream)
+    stream.event.clear()
+    with gevent.Timeout(5):
+        controller.wait(stream)
+    assert stream.beating
+    assert controller.frame(stream, stream.wire) is None  # type: ignore[arg-type]
+    controller.remove(stream)
+
+
+def test_streams_at_the_same_place_share_one_frame(controller: Controller) -> None:
+    """The bytes are made once."""
+    streams = [subscription(controller, "a") for _ in range(3)]
+    publish(controller, "a")
+    frames = [controller.frame(stream, stream.wire) for stream in streams]  # type: ignore[arg-type]
+    assert frames[0] is frames[1] is frames[2]
+    publish(controller, "a")
+    assert (
+        controller.frame(subscription(controller, "a", since=str(controller.log.cursor(0))), SSE(("a",))) not in frames
+    )
+
+
+def test_the_cap_of_streams_is_kept(controller: Controller) -> None:
+    """One more is refused, and may come when one has left."""
+    streams = [subscription(controller, "a") for _ in range(61)]
+    for stream in streams[:60]:
+        controller.add(stream)
+    with pytest.raises(Full, match="COMET_MAX_STREAMS"):
+        controller.add(streams[60])
+    controller.remove(streams[0])
+    controller.add(streams[60])
+
+
+def test_removing_is_harmless_for_one_that_has_gone(controller: Controller) -> None:
+    """Whatever way a stream ends, it is removed once; nothing of it is left."""
+    stream = subscription(controller, "never", "published")
+    controller.remove(stream)
+    controller.add(stream)
+    assert controller.subscribers("never") == 1
+    controller.remove(stream)
+    controller.remove(stream)
+    assert controller.subscribers("never") == 0
+    assert controller.log.rings == {}
+
+
+def test_the_drain_ends_every_stream_and_takes_no_more(controller: Controller) -> None:
+    """Streams are woken to say goodbye; a poll at once."""
+    got: list[Entry] = []
+    reader = collect(controller, got, "a")
+    poll = Subscription(controller.log.begin(("a",), None, 0).position, Poll(("a",)))
+    controller.add(poll)
+    drain = gevent.spawn(controller.drain, 0.05)
+    wait(lambda: poll.leaving)
+    controller.remove(poll)
+    drain.join(5)
+    reader.join(5)
+    assert reader.successful()
+    with pytest.raises(Stopping):
+        controller.add(subscription(controller, "a"))
+    assert 3000 <= controller.goodbye_retry() <= 7100
+
+
+def test_a_loop_that_fails_is_started_again(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The deliverer must not die of one fault."""
+    broken = [True]
+    behind = controller._cohorts.behind
+
+    def fail_once(names: object) -> object:
+        if broken and broken.pop():
+            raise RuntimeError("once")
+        return behind(names)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(controller._cohorts, "behind", fail_once)
+    got: list[Entry] = []
+    reader = collect(controller, got, "a")
+    publish(controller, "a")
+    wait(lambda: "is started again" in caplog.text)
+    gevent.sleep(0.12)
+    publish(controller, "a")
+    wait(lambda: len(got) == 2)
+    reader.kill()

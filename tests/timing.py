@@ -14,10 +14,15 @@ T = TypeVar("T")
 PATIENCE = float(os.environ.get("COMET_TEST_PATIENCE", "1"))
 
 
-def until(state: Callable[[], T], *, seconds: float = 10.0, what: str = "") -> T:
-    """Return the state as soon as it is true; fail if it is not within ``seconds``."""
+def until(
+    state: Callable[[], T], *, seconds: float = 10.0, what: str = "", sleep: Callable[[float], object] = time.sleep
+) -> T:
+    """Return the state as soon as it is true; fail if it is not within ``seconds``.
+
+    Where greenlets of this process bring the state about, ``sleep`` must be gevent's.
+    """
     deadline = time.monotonic() + seconds * PATIENCE
     while not (value := state()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or state}"
-        time.sleep(0.01)
+        sleep(0.01)
     return value

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import gevent
@@ -23,6 +24,9 @@ Publish = Callable[[Sequence[Update]], list[Receipt]]
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 
+#: Seconds that a trigger has to return after ``stop``; then it is killed.
+PATIENCE = 1.0
+
 
 class Trigger(Protocol):
     """A source that is watched in a greenlet of its own."""
@@ -33,14 +37,34 @@ class Trigger(Protocol):
         """Watch the source and publish, until ``stop``. What it raises, the supervisor tells and tries again."""
 
     def stop(self) -> None:
-        """Return from ``run`` at once."""
+        """Return from ``run`` at once. Called from another greenlet; must not wait."""
+
+
+def beats(seconds: float, stopping: Event) -> Iterator[None]:
+    """Yield at a steady pace until ``stopping`` is set: at once, and then every ``seconds``.
+
+    The pace does not drift: beats are counted from the start, and those that slow work has missed are left out.
+    """
+    begun, beat = time.monotonic(), 0
+    while not stopping.is_set():
+        yield
+        # At least the next one: a timer may ring a moment early, and one beat must not be two.
+        beat = max(beat + 1, math.ceil((time.monotonic() - begun) / seconds))
+        stopping.wait(max(0.0, begun + beat * seconds - time.monotonic()))
 
 
 class Supervisor:
-    """Runs triggers, each in a greenlet; one that fails is started again after a pause that doubles."""
+    """Runs triggers, each in a greenlet; one that fails is started again after a pause that doubles.
 
-    def __init__(self, publish: Publish) -> None:
+    The pauses are in seconds. A trigger that ran for longer than the longest of them begins with the first again.
+    """
+
+    def __init__(
+        self, publish: Publish, *, first_pause: float = FIRST_PAUSE, longest_pause: float = LONGEST_PAUSE
+    ) -> None:
         self.publish = publish
+        self.first_pause = first_pause
+        self.longest_pause = longest_pause
         self.triggers: list[Trigger] = []
         self._stopping = Event()
         self._greenlets: list[gevent.Greenlet] | None = None
@@ -52,6 +76,7 @@ class Supervisor:
             self._greenlets.append(gevent.spawn(self._supervise, trigger))
 
     def start(self) -> None:
+        """Run all triggers. Call it once, or again after ``stop``."""
         self._stopping.clear()
         self._greenlets = [gevent.spawn(self._supervise, trigger) for trigger in self.triggers]
 
@@ -60,12 +85,12 @@ class Supervisor:
         self._stopping.set()
         for trigger in self.triggers:
             trigger.stop()
-        gevent.joinall(self._greenlets or [], timeout=1.0)
-        gevent.killall(self._greenlets or [], timeout=1.0)
-        self._greenlets = None
+        greenlets, self._greenlets = self._greenlets or [], None
+        gevent.joinall(greenlets, timeout=PATIENCE)
+        gevent.killall(greenlets, timeout=PATIENCE)
 
     def _supervise(self, trigger: Trigger) -> None:
-        pause = FIRST_PAUSE
+        pause = self.first_pause
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
@@ -73,9 +98,10 @@ class Supervisor:
                 if not self._stopping.is_set():
                     log.info("comet: the trigger %s has ended", trigger.name)
                 return
-            except Exception:
-                if time.monotonic() - begun > LONGEST_PAUSE:
-                    pause = FIRST_PAUSE  # it had been well for a while
+            except (Exception, gevent.Timeout, SystemExit):
+                # gevent's Timeout is no Exception, and a SystemExit would end the whole worker.
+                if time.monotonic() - begun > self.longest_pause:
+                    pause = self.first_pause  # it had been well for a while
                 log.exception("comet: the trigger %s failed; it is started again in about %.1f s", trigger.name, pause)
             self._stopping.wait(pause * random.uniform(0.8, 1.2))
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, self.longest_pause)

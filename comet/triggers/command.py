@@ -1,29 +1,50 @@
-"""Command: runs a program at a steady pace and publishes its standard output when it has changed."""
+"""Command: runs a program at a steady pace and publishes what it prints when that has changed.
+
+Each run is a session of its own, and whatever is left of its process group is killed when the run is over: ended, too
+slow, or stopped.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-import time
 from collections.abc import Sequence
+from typing import Any
 
 from gevent import Timeout, subprocess
 from gevent.event import Event
 
 from ..core.update import TEXT, Update
-from . import Publish
+from . import Publish, beats
 
+
+log = logging.getLogger("comet")
 
 #: So much of a program's output is taken, in bytes.
 MOST = 262_144
 
 
 class Command:
-    """Every ``seconds``, run ``argv`` and publish its output to ``channel``. A run that takes longer than ``timeout``
-    seconds is killed with all its children."""
+    """Every ``seconds``, run ``argv`` and publish its standard output to ``channel``.
+
+    With ``errors`` its standard error too, as a terminal would show them.
+
+    A run that takes longer than ``timeout`` seconds is killed, and the trigger fails. Of the output at most ``most``
+    bytes are taken, up to the end of a line.
+    """
 
     def __init__(
-        self, name: str, argv: Sequence[str], *, channel: str, seconds: float, timeout: float = 30.0, type: str = TEXT
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        channel: str,
+        seconds: float,
+        timeout: float = 30.0,
+        type: str = TEXT,
+        errors: bool = False,
+        most: int = MOST,
     ) -> None:
         self.name = name
         self.argv = list(argv)
@@ -31,40 +52,60 @@ class Command:
         self.seconds = seconds
         self.timeout = timeout
         self.type = type
+        self.errors = errors
+        self.most = most
         self._stopping = Event()
+        self._process: Any = None
         self._before: bytes | None = None
+        self._cut = False
 
     def run(self, publish: Publish) -> None:
         self._stopping.clear()
-        begun = time.monotonic()
-        while not self._stopping.is_set():
+        for _ in beats(self.seconds, self._stopping):
             output = self._output()
-            if output != self._before:
+            # What a run printed before it was stopped is not its output.
+            if output != self._before and not self._stopping.is_set():
                 publish([Update(self.channel, output, self.type)])
                 self._before = output
-            passed = time.monotonic() - begun
-            self._stopping.wait(self.seconds - passed % self.seconds)
 
     def stop(self) -> None:
         self._stopping.set()
+        self._kill()
 
     def _output(self) -> bytes:
-        # A session of its own: what the program starts dies with it.
-        process = subprocess.Popen(
+        self._process = subprocess.Popen(
             self.argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if self.errors else None,
             start_new_session=True,
         )
         try:
+            if self._stopping.is_set():
+                return b""  # while it was being started
             with Timeout(self.timeout, TimeoutError(f"{self.argv[0]} took longer than {self.timeout:g} seconds")):
-                output: bytes = process.stdout.read(MOST)
-                while process.stdout.read(65_536):
-                    pass  # more than we take; the program must not wait for us
-                process.wait()
-            return output
+                return self._read()
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.stdout.close()
+            self._kill()
+            self._process.stdout.close()
+            self._process = None
+
+    def _read(self) -> bytes:
+        output: bytes = self._process.stdout.read(self.most + 1)
+        while self._process.stdout.read(65_536):
+            pass  # more than is taken; the program must not wait for us
+        self._process.wait()
+        if len(output) <= self.most:
+            return output
+        if not self._cut:
+            self._cut = True
+            log.warning("comet: %s prints more than %d bytes; the rest is left out", self.name, self.most)
+        lines, end, _ = output[: self.most].rpartition(b"\n")
+        return lines + end or output[: self.most]
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except OSError:
+                pass  # nobody is left of it, or only what we may not kill

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from gevent.event import Event
 
 from ..core.update import Update
-from . import Publish
+from . import Publish, beats
 
 
 class Timer:
     """Every ``seconds``, publish to ``channel`` what ``call`` returns: str, bytes, anything JSON, an Update, or None
-    for nothing. What did not change is published again only with ``repeat``.
-
-    The pace does not drift: beats are counted from the start, and those that a slow call has missed are left out.
-    """
+    for nothing. What did not change is published again only with ``repeat``."""
 
     def __init__(
         self,
@@ -41,18 +37,15 @@ class Timer:
 
     def run(self, publish: Publish) -> None:
         self._stopping.clear()
-        begun = time.monotonic()
-        while not self._stopping.is_set():
+        for _ in beats(self.seconds, self._stopping):
             self._beat(publish)
-            passed = time.monotonic() - begun
-            self._stopping.wait(self.seconds - passed % self.seconds)
 
     def stop(self) -> None:
         self._stopping.set()
 
     def _beat(self, publish: Publish) -> None:
         value = self.call()
-        if value is None:
+        if value is None or self._stopping.is_set():
             return
         update = value if isinstance(value, Update) else self._update(value)
         now = (update.channel, update.data, update.type, update.event)

@@ -1,0 +1,38 @@
+"""What the tests of all triggers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import gevent
+
+from comet.brokers import Receipt
+from comet.brokers.memory import MemoryBroker
+from comet.core.update import Update
+from tests.timing import PATIENCE, until
+
+
+class Published(list[Update]):
+    """A ``publish`` that remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._broker = MemoryBroker()
+
+    def __call__(self, updates: Sequence[Update]) -> list[Receipt]:
+        receipts = self._broker.publish(updates)
+        self.extend(updates)
+        return receipts
+
+    @property
+    def texts(self) -> list[str]:
+        return [update.data.decode() for update in self]
+
+
+def wait(state: Callable[[], object]) -> None:
+    until(state, sleep=gevent.sleep)
+
+
+def ended(greenlet: gevent.Greenlet) -> None:
+    """Wait for its end, and fail with what it failed with."""
+    greenlet.get(timeout=10 * PATIENCE)

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 
-from flask import Flask, render_template
+from flask import Flask, Response, render_template, request
+from jinja2 import Template
 
 from .extension import Comet
 
 
+#: Looked at so often, published when the second has changed: so the hands move on the beat.
+PACE = 0.1
+
+
 def add(app: Flask, comet: Comet) -> None:
-    """Add the channels ``time`` and ``clock`` and the gallery page at ``/``."""
-    comet.every(1.0, channel="time")(time_now)
-    comet.every(1.0, channel="clock", type="image/svg+xml")(clock_now)
+    """Add the channels ``time``, ``clock`` and ``hello`` and the gallery page at ``/``."""
+    face = app.jinja_env.get_template("clock.svg")
+    comet.every(PACE, channel="time")(lambda: time_text(datetime.now()))
+    comet.every(PACE, channel="clock", type="image/svg+xml")(lambda: draw_clock(face, datetime.now()))
     app.add_url_rule("/", "gallery", gallery)
+
+
+def time_text(now: datetime) -> str:
+    return now.isoformat(sep=" ", timespec="seconds")
+
+
+def draw_clock(face: Template, now: datetime) -> str:
+    """The clock's face with its hands at ``now``, as SVG. They point exactly: the minute hand moves with the seconds."""
+    seconds = now.second
+    minutes = now.minute + seconds / 60
+    hours = now.hour % 12 + minutes / 60
+    return face.render(
+        time=f"{now:%H:%M:%S}", hour=f"{hours * 30:.2f}", minute=f"{minutes * 6:.1f}", second=seconds * 6
+    )
 
 
 def gallery() -> str:
     return render_template("gallery.html")
-
-
-def time_now() -> str:
-    return datetime.now().isoformat(sep=" ", timespec="seconds")
-
-
-def clock_now() -> str:
-    return draw_clock(datetime.now())
-
-
-def draw_clock(now: datetime) -> str:
-    """A clock's face with its hands at ``now``, as SVG."""
-    seconds = now.second
-    minutes = now.minute + seconds / 60
-    hours = now.hour % 12 + minutes / 60
-    marks = "".join(
-        f'<line x1="0" y1="-88" x2="0" y2="-{80 if n % 5 else 72}" transform="rotate({n * 6})" '
-        f'stroke="#334" stroke-width="{1 if n % 5 else 3}"/>'
-        for n in range(60)
-    )
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-100 -100 200 200" width="320" height="320">'
-        f'<circle r="95" fill="#fdfdfb" stroke="#334" stroke-width="4"/>{marks}'
-        f'<line y2="-48" stroke="#223" stroke-width="6" stroke-linecap="round" transform="rotate({hours * 30:.2f})"/>'
-        f'<line y2="-70" stroke="#223" stroke-width="4" stroke-linecap="round" transform="rotate({minutes * 6:.2f})"/>'
-        f'<line y1="16" y2="-78" stroke="#c22" stroke-width="2" transform="rotate({seconds * 6})"/>'
-        '<circle r="4" fill="#c22"/></svg>'
-    )

@@ -118,4 +118,6 @@ def to_block(update: Update) -> bytes:
         text = in_words(update)
     elif update.essence == "text/html" and markup.is_closed(text):
         return update.data
-    return b"<pre>\n" + html.escape(text).encode() + b"</pre>"
+    # The page makes the letters as large as the longest line allows.
+    longest = max(map(len, text.splitlines()), default=1)
+    return f'<pre style="--w:{longest or 1}">\n{html.escape(text)}</pre>'.encode()

@@ -211,6 +211,22 @@ class Multipart(Wire):
         return self._part(state[1]) if state and state[1].essence.startswith("image/") else b""
 
 
+#: Short text large, long text readable, images whole, all of it in the middle: in a window, a frame or on a phone.
+#: ``--n`` is the number of channels, ``--w`` the length of a text's longest line.
+_LOOK = (
+    ":root{color-scheme:light dark}"
+    "body{box-sizing:border-box;min-height:100vh;margin:0;padding:min(1.5rem,4vmin);"
+    "display:flex;flex-direction:column;gap:1rem;justify-content:center;font:1rem/1.5 system-ui,sans-serif}"
+    "body>div{width:fit-content;min-width:min(100%,42rem);max-width:100%;margin:0 auto}"
+    "body>div>pre,body>div>img{display:block;max-width:100%;margin:0 auto}"
+    "body>div>pre{width:fit-content;font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;line-height:1.4;"
+    "white-space:pre-wrap;overflow-wrap:anywhere;"
+    "font-size:clamp(.8rem,calc((100vw - 3rem)/var(--w)/.62),4rem)}"
+    "body>div>img{max-height:calc((100vh - 3rem)/var(--n) - 1rem)}"
+    "#waiting{margin:0;text-align:center;opacity:.6}"
+)
+
+
 class Html(Wire):
     """A page that never finishes loading: each update hides the block before it by a ``<style>``, with no script.
 
@@ -225,20 +241,17 @@ class Html(Wire):
     initial = ()
 
     def opening(self, cursor: Cursor, retry: int) -> bytes:
-        page = (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width,initial-scale=1">'
-            f"<title>{html.escape(', '.join(self.names))}</title><style>"
-            ":root{color-scheme:light dark}"
-            "body{display:flex;flex-direction:column;gap:1em;margin:1em;font-family:system-ui,sans-serif}"
-            "body>div>pre{margin:0;font:inherit;font-family:ui-monospace,monospace;white-space:pre-wrap}"
-            "body>div>img{max-width:100%}"
-            "</style></head><body>\n"
-        )
-        return page.encode()
+        names = html.escape(", ".join(self.names))
+        return (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{names}</title>'
+            '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
+            f"<style>:root{{--n:{len(self.names)}}}{_LOOK}</style></head><body>\n"
+            f'<p id="waiting">Waiting for the first update of {names}</p>\n'
+        ).encode()
 
     def frame(self, entries: Iterable[Entry], gap: Gap | None, state: State) -> tuple[bytes, State]:
         shown = list(state or (0,) * len(self.names))
+        waiting = not any(shown)
         written = []
         for update in entries:
             if isinstance(update, Closed):
@@ -250,6 +263,8 @@ class Html(Wire):
             head = f'<div id="c{place}-{update.seq}" style="order:{place}">'
             written.append(head.encode() + block + b"</div>" + hide.encode() + b"\n")
             shown[place] = update.seq
+        if waiting and any(shown):
+            written.append(b"<style>#waiting{display:none}</style>\n")
         return b"".join(written), tuple(shown)
 
     def heartbeat(self, state: State) -> bytes:

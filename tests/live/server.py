@@ -41,8 +41,12 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Server:
-        self.spawn()
-        until(self._is_up, seconds=20, what=f"{self.url}/healthz; the log says:\n")
+        try:
+            self.spawn()
+            until(self._is_up, seconds=20, what=f"{self.url}/healthz")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -56,11 +60,14 @@ class Server:
         for name, value in self.settings.items():
             if value is not None:
                 environ[f"COMET_{name.upper()}"] = str(value)
-        command = [sys.executable, "-m", "gunicorn", "-c", self.conf, *self.arguments, self.app]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder.name, env=environ, stdout=log, stderr=log, start_new_session=True
+                self.command(), cwd=self.folder.name, env=environ, stdout=log, stderr=log, start_new_session=True
             )
+
+    def command(self) -> list[str]:
+        """What is started, and ends when it is killed."""
+        return [sys.executable, "-m", "gunicorn", "-c", self.conf, *self.arguments, self.app]
 
     def _is_up(self) -> bool:
         assert self.process is not None

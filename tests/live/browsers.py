@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from selenium import webdriver
@@ -20,7 +19,6 @@ from selenium.webdriver.firefox.service import Service as FirefoxService
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from tests.conftest import need
-from tests.timing import until
 
 
 Colour = tuple[int, int, int]

@@ -44,6 +44,7 @@ def options(settings: Settings) -> dict[str, Any]:
         # It would be shared by all gunicorns of a user, and removed by the first that ends.
         "control_socket_disable": True,
         "on_starting": on_starting,
+        "when_ready": when_ready,
         "pre_fork": pre_fork,
         "post_worker_init": post_worker_init,
     }
@@ -72,6 +73,33 @@ def on_starting(server: Any) -> None:
             "and so may everybody else if a proxy on this machine forwards to %s.",
             settings.bind,
         )
+
+
+def when_ready(server: Any) -> None:
+    """With the demo: say on standard output where to look and what to type."""
+    settings = read_settings()
+    address = server.LISTENERS[0].getsockname()
+    if settings.demo and not isinstance(address, str):  # a Unix socket has no page to open
+        print(banner(settings, _url(address, tls=server.cfg.is_ssl)), flush=True)
+
+
+def banner(settings: Settings, url: str) -> str:
+    """The first things to try, at this address."""
+    key = "" if settings.open else '-H "Authorization: Bearer $COMET_PUBLISH_KEY" '
+    publish = f"curl {key}-H 'Content-Type: text/plain' -d 'Hello from the terminal' {url}/channels/hello"
+    return f"""
+  comet is live: {url}
+
+    watch the time   curl -N {url}/channels/time/text
+    listen           curl -N {url}/channels/hello/text
+    publish          {publish}
+"""
+
+
+def _url(address: tuple[Any, ...], *, tls: bool) -> str:
+    # Bound to every address, it is reached here by the loopback one.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{address[1]}"
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -50,11 +50,14 @@ class Access:
 
     def check_write(self, action: str, channels: Sequence[str]) -> None:
         """Raise Unauthorized or Forbidden if this request may not ``publish`` or ``admin``."""
-        if "Authorization" in request.headers:
-            return self._check_key(request.headers["Authorization"])
+        header = request.headers.get("Authorization")
+        if header is not None and self._is_for_us(header):
+            return self._check_key(header)
         if self.authorize and self._ask(action, channels):
             # The application may have recognized a cookie: then the page that sends this must be its own.
             return check_same_origin(request)
+        if header is not None:
+            return self._check_key(header)
         if self.open:
             return _check_open(request)
         if self.authorize:
@@ -65,6 +68,10 @@ class Access:
             "no publish key is set: set COMET_PUBLISH_KEY and send Authorization: Bearer KEY; "
             "or, on your own machine, COMET_OPEN=1."
         )
+
+    def _is_for_us(self, header: str) -> bool:
+        # An app has credentials of its own, a password or a token where no key is set: its authorize judges those.
+        return self.authorize is None or (bool(self.keys) and header.partition(" ")[0].lower() == "bearer")
 
     def _check_key(self, header: str) -> None:
         scheme, _, key = header.partition(" ")
@@ -81,7 +88,9 @@ class Access:
         environ = {key: value for key, value in request.environ.items() if key != "HTTP_COOKIE"}
         app = current_app._get_current_object()  # type: ignore[attr-defined]
         with app.app_context(), app.request_context(environ):
-            return bool(self.authorize(action, list(channels)))
+            # The app's hooks run too: they are who sets g.user, or refuses whoever has no cookie.
+            refused = app.preprocess_request() is not None
+            return not refused and bool(self.authorize(action, list(channels)))
 
     # Other sites.
 

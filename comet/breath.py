@@ -19,7 +19,9 @@ SLICE = 0.004
 
 def breathe() -> None:
     """Let the loop turn once if it has not turned for ``SLICE`` seconds. Call it after each piece of work."""
-    if not -1.0 < time.time() - get_hub().loop.now() < SLICE:
+    hub = get_hub()
+    # The hub itself (a callback of a greenlet's end, say) can't wait for its own loop.
+    if not -1.0 < time.time() - hub.loop.now() < SLICE and gevent.getcurrent() is not hub:
         gevent.sleep(1e-9)
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, request
 
 from .access import Authorize
 from .brokers import Broker
 from .cohorts import Subscription
-from .core.log import Gap
+from .core.log import Gap, Start
 from .core.update import Closed, Update, check_channel
 from .settings import Settings, load
 from .triggers.timer import Timer
-from .views import make_blueprint
+from .views import make_blueprint, server
 from .worker import Worker
 
 
@@ -26,11 +26,11 @@ F = TypeVar("F", bound=Callable[[], object])
 
 
 class Comet:
-    """``Comet(app)`` or ``Comet().init_app(app)``.
+    """``Comet(app)`` or ``Comet().init_app(app)``. Apps of one Comet share its channels.
 
-    Background greenlets start with the app's first request, or by ``start``. Without ``authorize`` it serves
-    subscribing only (and publishing with COMET_PUBLISH_KEY). ``direct_writes`` True: the app has no middleware that
-    wraps response bodies, and sockets may be written to directly.
+    Background greenlets start with the first request, or by ``start``. Without ``authorize`` it serves subscribing
+    only (and publishing with COMET_PUBLISH_KEY). ``direct_writes`` True: the app has no middleware that wraps response
+    bodies, and sockets may be written to directly.
     """
 
     def __init__(
@@ -49,20 +49,20 @@ class Comet:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Register the routes. The extension serves one app: make another for another."""
+        """Register the routes, and the start with the app's first request."""
         if "comet" in app.extensions:
             raise RuntimeError("this app has a Comet already: use that one, app.extensions['comet'].")
         app.extensions["comet"] = self
         app.register_blueprint(self.blueprint)
-        app.before_request(self._start)
+        app.before_request(self._begin)
 
     def start(self, worker: Any = None) -> None:
         """Start the background greenlets, once. Call it with gunicorn's worker in ``post_worker_init``: then the
         streams are drained when the worker stops."""
         self.worker.start(worker)
 
-    def _start(self) -> None:
-        self.worker.start()
+    def _begin(self) -> None:
+        server.begin(self.worker, request)
 
     # Deciding.
 
@@ -126,15 +126,21 @@ class Comet:
         last: int | None = None,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> Iterator[Update]:
-        """Yield what is published to these channels: a blocking generator, for any greenlet.
+        """Yield what is published to these channels: a blocking generator, for any greenlet of the serving thread.
 
         It begins after the cursor ``since``, or with the ``last`` updates of each channel; it ends when one of the
         channels is deleted or the worker stops. ``on_gap`` is told of updates that can no longer be supplied.
+        Raises BadRequest for a bad name at once; Full or Stopping when it begins.
         """
         names = tuple(dict.fromkeys(check_channel(name) for name in channels))
         if not names:
             raise ValueError("subscribe to at least one channel.")
-        start = self.worker.controller.log.begin(names, since, last)
+        self.worker.check()
+        self.worker.check_thread()
+        self.worker.start()
+        return self._updates(self.worker.controller.log.begin(names, since, last), on_gap)
+
+    def _updates(self, start: Start, on_gap: Callable[[Gap], None] | None) -> Iterator[Update]:
         yield from start.entries
         for page in self.worker.controller.pages(Subscription(start.position)):
             if page.gap is not None and on_gap is not None:

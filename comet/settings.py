@@ -70,14 +70,18 @@ class Settings:
         if self.broker != "memory":
             _refuse("COMET_BROKER", self.broker, "memory (sqlite:///FILE and redis://… are not built yet)")
         if self.open and not is_loopback(self.bind):
-            raise SettingsError(
-                f"COMET_OPEN is on and COMET_BIND is {self.bind!r}: without credentials anybody could publish. "
-                "Bind to a loopback address such as 127.0.0.1:4071, or set COMET_PUBLISH_KEY instead of COMET_OPEN."
-            )
+            raise SettingsError(refuse_open("COMET_BIND", self.bind))
         return self
 
 
-def refuse_workers(workers: int) -> str:
+def refuse_open(key: str, bind: str) -> str:
+    return (
+        f"COMET_OPEN is on and {key} is {bind!r}: without credentials anybody could publish. "
+        "Bind to a loopback address such as 127.0.0.1:4071, or set COMET_PUBLISH_KEY instead of COMET_OPEN."
+    )
+
+
+def refuse_workers(workers: int | str) -> str:
     return (
         f"{workers} workers can't share the memory broker: what one publishes the others never see. "
         "Use 1 worker, or a broker that serves several: sqlite:///FILE on one host, redis://HOST on many."

@@ -14,18 +14,21 @@ from .brokers import Broker, Receipt
 from .brokers.memory import MemoryBroker
 from .controller import Controller
 from .core.encodings import Encodings
-from .core.errors import SettingsError
+from .core.errors import BrokerAway, TooLarge, WrongServer
 from .core.log import Entry
 from .core.update import Update
 from .peers import Peers
 from .refusals import Refusals
-from .settings import Settings
+from .settings import Settings, is_loopback, refuse_open, refuse_workers
 from .triggers import Supervisor, Trigger
 
 
 log = logging.getLogger("comet")
 
 T = TypeVar("T")
+
+#: Seconds that a real thread waits for the hub's thread to publish for it.
+HANDOVER = 10.0
 
 _thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 _new_lock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
@@ -51,18 +54,26 @@ class Worker:
             settings.rules, keys=settings.publish_key, open=settings.open, origins=settings.allowed_origins
         )
         self.refusals = Refusals()
-        self.triggers = Supervisor(self._publish_for_trigger)
-        self._started = False
+        self.triggers = Supervisor(self.publish)
+        self.started = False
+        #: Whether this process must be the only one: what it publishes no other sees.
+        self.alone = isinstance(broker, MemoryBroker)
+        self._refusal = ""
         self._hub_thread = 0
         self._loop: Any = None
+        self._watcher: gevent.Greenlet | None = None
+        self._before_start = _new_lock()
 
     def start(self, gunicorn_worker: Any = None) -> None:
-        """Start the background greenlets, once. With gunicorn's worker, also drain when it is told to stop."""
+        """Start the background greenlets, once. With gunicorn's worker, also drain when it is told to stop.
+
+        Raises gunicorn's AppImportError, which ends gunicorn with the sentence, if it was told what can't be served.
+        """
         if gunicorn_worker is not None:
-            _check(gunicorn_worker)
-            gevent.spawn(self._watch, gunicorn_worker)
-        if not self._started:
-            self._started = True
+            self._check(gunicorn_worker.cfg)
+            self._watcher = self._watcher or gevent.spawn(self._watch, gunicorn_worker)
+        if not self.started:
+            self.started = True
             self._hub_thread, self._loop = _thread_id(), get_hub().loop
             self.controller.start()
             self.peers.start()
@@ -70,23 +81,46 @@ class Worker:
 
     def stop(self) -> None:
         """End the background greenlets at once. For tests and shells."""
-        if self._started:
+        if self.started:
             self.triggers.stop()
             self.controller.stop()
             self.peers.stop()
-            self._started = False
+            self.started = False
 
     def add(self, trigger: Trigger) -> None:
         self.triggers.add(trigger)
 
+    def refuse(self, sentence: str) -> None:
+        """From now on publishing and subscribing raise WrongServer with this sentence."""
+        if not self._refusal:
+            log.error("comet: %s", sentence)
+        self._refusal = sentence
+
+    def check(self) -> None:
+        """Raise WrongServer if this process was found unfit."""
+        if self._refusal:
+            raise WrongServer(self._refusal, retry_after=60)
+
+    def check_thread(self) -> None:
+        """Raise RuntimeError in a thread whose greenlets this worker can't wake."""
+        here = _thread_id() == self._hub_thread if self.started else get_hub().main_hub
+        if not here:
+            raise RuntimeError("subscribe in a greenlet of the thread that serves; from a real thread only publish.")
+
     def publish(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Publish from any greenlet, or from a real thread: then the hub's thread does it while this one waits."""
-        if self._started and _thread_id() != self._hub_thread:
+        self.check()
+        for entry in entries:
+            if isinstance(entry, Update) and len(entry.data) > self.settings.max_update:
+                most = self.settings.max_update
+                raise TooLarge(f"{len(entry.data)} bytes; an update has at most {most} (COMET_MAX_UPDATE).")
+        if not self.started:
+            # Nobody waits yet, and each thread of such a server may come here.
+            with self._before_start:
+                return self.controller.broker.publish(entries)
+        if _thread_id() != self._hub_thread:
             return self._in_hub(lambda: self.controller.update(entries))
         return self.controller.update(entries)
-
-    def _publish_for_trigger(self, updates: Sequence[Update]) -> list[Receipt]:
-        return self.controller.update(updates)
 
     def _in_hub(self, work: Callable[[], T]) -> T:
         # A lock of the operating system: gevent's own would belong to this thread's hub.
@@ -102,7 +136,11 @@ class Worker:
                 done.release()
 
         self._loop.run_callback_threadsafe(gevent.spawn, run)
-        done.acquire()
+        if not done.acquire(True, HANDOVER):
+            raise BrokerAway(
+                f"the thread that serves did not answer within {HANDOVER:g} seconds; the update may be published yet. "
+                "With a key a repetition is safe."
+            )
         if errors:
             raise errors[0]
         return results[0]
@@ -116,11 +154,19 @@ class Worker:
         # Who takes no goodbye is cut, or the worker would wait for it until it is killed.
         self.peers.cut_writers()
 
+    def _check(self, cfg: Any) -> None:
+        """Refuse where gunicorn was told something else on its command line, or in a configuration that is not ours."""
+        # Where gunicorn's worker is, gunicorn is.
+        from gunicorn.errors import AppImportError
 
-def _check(gunicorn_worker: Any) -> None:
-    """Raise SettingsError where gunicorn was told something else on its command line."""
-    cfg = gunicorn_worker.cfg
-    if "gevent" not in cfg.worker_class_str:
-        raise SettingsError(
-            f"the worker class {cfg.worker_class_str} can't hold streams: start with gunicorn -k gevent."
-        )
+        if "gevent" not in cfg.worker_class_str:
+            raise AppImportError(
+                f"comet: the worker class {cfg.worker_class_str} can't hold streams: each would take a thread or a "
+                "process. Start with gunicorn -k gevent."
+            )
+        if cfg.workers > 1 and self.alone:
+            raise AppImportError(f"comet: {refuse_workers(cfg.workers)}")
+        beyond = [bind for bind in cfg.bind if not is_loopback(bind)]
+        if self.settings.open and beyond:
+            sentence = refuse_open("gunicorn's bind", beyond[0])
+            raise AppImportError(f"comet: {sentence}")

@@ -28,7 +28,6 @@ def make_blueprint(url_prefix: str | None = None) -> Blueprint:
     route("/channels", view_func=publishing.listing, methods=["GET"])
     route("/healthz", view_func=healthz, methods=["GET"])
     route("/readyz", view_func=readyz, methods=["GET"])
-    blueprint.before_request(lambda: worker().start())
     blueprint.after_request(with_headers)
     blueprint.after_request(publishing.drop_body)
     blueprint.register_error_handler(CometError, problems.of_comet)

@@ -30,7 +30,7 @@ def subscribe(names: str, wire: str | None = None) -> Response:
     kind = _by_accept(request) if wire is None else wire
     if kind not in WIRES:
         raise NotFound(f"there is no wire {kind!r}: {', '.join(WIRES)}; or latest, info.")
-    check_server(request)
+    check_server(comet, request)
     goes_round_cors = kind in ("jsonp", "iframe")
     if goes_round_cors:
         comet.access.check_site()

@@ -43,7 +43,7 @@ class Server:
     def __enter__(self) -> Server:
         try:
             self.spawn()
-            until(self._is_up, seconds=20, what=f"{self.url}/healthz")
+            until(self.is_up, seconds=20, what=f"{self.url}/healthz")
         except BaseException:
             self.__exit__()
             raise
@@ -69,7 +69,8 @@ class Server:
         """What is started, and ends when it is killed."""
         return [sys.executable, "-m", "gunicorn", "-c", self.conf, *self.arguments, self.app]
 
-    def _is_up(self) -> bool:
+    def is_up(self) -> bool:
+        """Whether it answers."""
         assert self.process is not None
         assert self.process.poll() is None, f"gunicorn ended with {self.process.returncode}:\n{self.log()}"
         try:

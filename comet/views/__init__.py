@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from ..core.errors import CometError
-from . import problems, publishing, subscribing
+from . import bodies, problems, publishing, subscribing
 from .current import worker
 
 
@@ -28,11 +28,19 @@ def make_blueprint(url_prefix: str | None = None) -> Blueprint:
     route("/channels", view_func=publishing.listing, methods=["GET"])
     route("/healthz", view_func=healthz, methods=["GET"])
     route("/readyz", view_func=readyz, methods=["GET"])
-    blueprint.after_request(with_headers)
-    blueprint.after_request(publishing.drop_body)
+    blueprint.after_request(finish)
     blueprint.register_error_handler(CometError, problems.of_comet)
     blueprint.register_error_handler(HTTPException, problems.of_http)
     return blueprint
+
+
+def add_everywhere(app: Flask) -> None:
+    """In an app with nothing but comet in it: what is refused before any route is found looks the same."""
+    app.url_map.merge_slashes = False  # a redirect would keep whoever mistyped a name from being told
+    app.register_error_handler(CometError, problems.of_comet)
+    app.register_error_handler(HTTPException, problems.of_http)
+    app.register_error_handler(Exception, problems.of_failure)
+    app.after_request(lambda response: response if request.blueprint else finish(response))
 
 
 def healthz() -> tuple[str, int, dict[str, str]]:
@@ -46,23 +54,30 @@ def readyz() -> tuple[str, int, dict[str, str]]:
     return "ready\n", 200, {"Content-Type": "text/plain; charset=utf-8"}
 
 
-def with_headers(response: Response) -> Response:
-    """What every answer has, errors too."""
+def finish(response: Response) -> Response:
+    """What holds for every answer, errors too."""
+    bodies.drop(response)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", subscribing.NOT_STORED)
-    origins = worker().access
-    origin = request.headers.get("Origin")
-    if origins.origins:
-        response.vary.add("Origin")
-    if origin is not None and origins.allows_origin(origin):
-        named = origin.lower() in origins.origins
-        response.headers["Access-Control-Allow-Origin"] = origin if named else "*"
-        if named:
-            # Never together with "*": then every site could read with the user's cookies.
-            response.headers["Access-Control-Allow-Credentials"] = "true"
-        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
-        if request.method == "OPTIONS":
-            response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "GET")
-            response.headers["Access-Control-Allow-Headers"] = _HEADERS
-            response.headers["Access-Control-Max-Age"] = "600"
+    _share(response)
     return response
+
+
+def _share(response: Response) -> None:
+    """CORS: let pages of the sites on the list read this answer."""
+    access = worker().access
+    if access.origins:
+        response.vary.add("Origin")
+    origin = request.headers.get("Origin")
+    if origin is None or not access.allows_origin(origin):
+        return
+    named = origin.lower() in access.origins
+    response.headers["Access-Control-Allow-Origin"] = origin if named else "*"
+    if named:
+        # Never together with "*": then every site could read with the user's cookies.
+        response.headers["Access-Control-Allow-Credentials"] = "true"
+    response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "GET")
+        response.headers["Access-Control-Allow-Headers"] = _HEADERS
+        response.headers["Access-Control-Max-Age"] = "600"

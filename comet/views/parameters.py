@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from urllib.parse import parse_qsl
 
 from flask import Request
 
@@ -27,10 +29,26 @@ def names(text: str) -> tuple[str, ...]:
 
 def since(request: Request) -> str | None:
     """The cursor, as sent. The header wins: a browser that reconnects sends it beside the URL of its first request."""
-    return request.headers.get("Last-Event-ID") or request.args.get("since") or None
+    header = request.headers.get("Last-Event-ID", "")
+    try:
+        header = header.encode("latin-1").decode()
+    except UnicodeError:
+        pass  # it is no cursor in any case, and told as it came
+    return header or request.args.get("since") or None
 
 
-def whole(request: Request, name: str, default: int | None, least: int, most: int) -> int | None:
+def utf8(request: Request, name: str) -> str | None:
+    """A parameter whose very characters count. Flask would hand over bytes that are not UTF-8 percent-encoded."""
+    if request.args.get(name) is None:
+        return None
+    try:
+        fields = parse_qsl(request.query_string.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{name} is not UTF-8.") from error
+    return dict(reversed(fields))[name]
+
+
+def whole(request: Request, name: str, default: int, least: int, most: int) -> int:
     text = request.args.get(name)
     if text is None:
         return default
@@ -39,11 +57,21 @@ def whole(request: Request, name: str, default: int | None, least: int, most: in
     return int(text)
 
 
+def last(request: Request) -> int | None:
+    """How many recent updates of each channel are asked for; more than is kept is cut, however much more."""
+    text = request.args.get("last")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]+", text, re.ASCII):
+        raise BadRequest(f"last={text[:40]!r}: it takes a whole number from 0.")
+    return int(text) if len(text) < 19 else sys.maxsize
+
+
 def seconds(request: Request, name: str, default: float, least: float, most: float) -> float:
     text = request.args.get(name)
     if text is None:
         return default
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text, re.ASCII) or not least <= float(text) <= most:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,9})?", text, re.ASCII) or not least <= float(text) <= most:
         raise BadRequest(f"{name}={text[:40]!r}: it takes {least:g} to {most:g} seconds.")
     return float(text)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-from flask import Response
-from werkzeug.exceptions import HTTPException
+from flask import Response, current_app, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from ..core.errors import CometError, Unauthorized, Unavailable
+from ..core.errors import CometError, TooManyChannels, Unauthorized, Unavailable
+from ..core.log import REMEMBERED
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -23,6 +24,8 @@ def of_comet(error: CometError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="comet"'
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, TooManyChannels):
+        headers["Retry-After"] = str(int(REMEMBERED))  # so long an unused channel is remembered
     return problem(error.status_hint, str(error), headers)
 
 
@@ -30,5 +33,26 @@ def of_http(error: HTTPException) -> Response:
     """What Flask and Werkzeug refuse by themselves: no route, no such method, a body too large for the app."""
     if error.response is not None:
         return error.response  # type: ignore[return-value]
-    kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After", "Location")}
-    return problem(error.code or 500, error.description or "", kept)
+    kept = {name: value for name, value in error.get_headers() if name in _KEPT}
+    return problem(error.code or 500, _detail(error), kept)
+
+
+_KEPT = ("Allow", "Retry-After", "WWW-Authenticate")
+
+
+def _detail(error: HTTPException) -> str:
+    if isinstance(error, NotFound) and error.description == NotFound.description:
+        return f"nothing is served at {request.path[:100]!r}: channels are at /channels/NAME, their wires below."
+    if isinstance(error, MethodNotAllowed):
+        return f"{request.method[:20]} is not served at {request.path[:100]!r}: it takes {_methods(error)}."
+    return error.description or error.name
+
+
+def _methods(error: MethodNotAllowed) -> str:
+    return ", ".join(sorted(error.valid_methods or ()))
+
+
+def of_failure(error: Exception) -> Response:
+    """What nobody thought of. The trace goes into the log, not out."""
+    current_app.logger.exception("comet: a request failed")
+    return problem(500, "the server failed at this; its log says why.")

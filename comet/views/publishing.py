@@ -5,24 +5,24 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from flask import Response, request
-from gunicorn.http.errors import ParseException
+from flask import request
 
 from ..breath import breathe
-from ..core.errors import BadRequest, CometError, TimedOut, TooLarge, UnsupportedMedia
+from ..core.errors import BadRequest, CometError, TooLarge, UnsupportedMedia
 from ..core.update import TEXT, Closed, Update, check_channel
+from . import bodies, parameters
 from .current import worker
 from .subscribing import describe
 
 
 BATCH = 8 * 1_048_576
-#: So much of a refused body is read and dropped, so that its sender sees the answer instead of a broken connection.
-DROPPED = 4 * 1_048_576
-_PIECE = 65_536
+#: What bytes of text may say of themselves: subscribers are told utf-8.
+_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
+_CHARSET = re.compile(r';[ \t]*charset\*?=[ \t]*"?([^;"\s]*)', re.IGNORECASE)
 
 
 def publish(name: str) -> tuple[dict[str, object], int]:
@@ -30,18 +30,20 @@ def publish(name: str) -> tuple[dict[str, object], int]:
     comet = worker()
     channel = check_channel(name)
     comet.access.check_write("publish", [channel])
-    if "Content-Encoding" in request.headers:
-        raise UnsupportedMedia("the body has a Content-Encoding; send the bytes as they are to come out.")
+    _check_encoding()
+    # Without its data, but with everything that can be wrong, before a large body is read for nothing.
     update = Update(
         channel,
         b"",
-        _media_type(request.headers.get("Content-Type") or TEXT),
-        _header_text("event", request.args.get("event")) or _header_text("Comet-Event", _utf8("Comet-Event")),
+        request.headers.get("Content-Type") or TEXT,
+        _event(),
         request.headers.get("Idempotency-Key"),
     )
-    data = read_body(comet.settings.max_update, comet.settings.write_timeout)
+    if update.essence.startswith("text/"):
+        _check_charset(update.type)
+    data = bodies.read(comet.settings.max_update)
     update = Update(channel, data, update.type, update.event, update.key)
-    (receipt,) = comet.controller.update([update])
+    (receipt,) = comet.publish([update])
     answer: dict[str, object] = {"id": receipt.id, "channel": channel}
     if receipt.duplicate:
         answer["duplicate"] = True
@@ -57,14 +59,14 @@ def publish_batch() -> tuple[dict[str, object], int]:
         raise UnsupportedMedia(
             f"a batch is application/x-ndjson, a line each; this is {request.mimetype or 'untyped'}."
         )
-    if "Content-Encoding" in request.headers:
-        raise UnsupportedMedia("the body has a Content-Encoding; send the lines as they are.")
-    body = read_body(BATCH, comet.settings.write_timeout)
+    _check_charset(request.headers["Content-Type"])
+    _check_encoding()
+    body = bodies.read(BATCH)
     entries = list(_lines(body, comet.settings.max_update))
     if not entries:
         raise BadRequest("the batch has no line: send one JSON object a line.")
     comet.access.check_write("publish", sorted({update.channel for update in entries}))
-    receipts = comet.controller.update(entries)
+    receipts = comet.publish(entries)
     duplicates = sum(receipt.duplicate for receipt in receipts)
     return {
         "count": len(receipts) - duplicates,
@@ -79,7 +81,7 @@ def delete(name: str) -> tuple[str, int]:
     comet = worker()
     channel = check_channel(name)
     comet.access.check_write("admin", [channel])
-    comet.controller.update([Closed(channel)])
+    comet.publish([Closed(channel)])
     return "", 204
 
 
@@ -92,26 +94,33 @@ def listing() -> dict[str, object]:
     return {"channels": [describe(comet, name) for name in known]}
 
 
-def _media_type(text: str) -> str:
-    charset = request.mimetype_params.get("charset", "utf-8").lower()
-    if text.lower().startswith("text/") and charset not in ("utf-8", "utf8", "us-ascii", "ascii"):
-        raise UnsupportedMedia(f"the charset {charset[:40]!r} is not served; send utf-8.")
-    return text
+def _check_encoding() -> None:
+    if "Content-Encoding" in request.headers:
+        raise UnsupportedMedia("the body has a Content-Encoding; send the bytes as they are to come out, without one.")
 
 
-def _header_text(where: str, text: str | None) -> str | None:
-    if text == "":
-        raise BadRequest(f"{where} is empty: leave it out, or name the event.")
-    return text
+def _check_charset(media_type: str) -> None:
+    for charset in _CHARSET.findall(media_type):
+        if charset.lower() not in _CHARSETS:
+            raise UnsupportedMedia(f"the charset {charset[:40]!r} is not served; send utf-8.")
 
 
-def _utf8(header: str) -> str | None:
+def _event() -> str | None:
+    for where, text in (("event", parameters.utf8(request, "event")), ("Comet-Event", _utf8_header("Comet-Event"))):
+        if text == "":
+            raise BadRequest(f"{where} is empty: leave it out, or name the event.")
+        if text is not None:
+            return text
+    return None
+
+
+def _utf8_header(name: str) -> str | None:
     """A header's text. HTTP hands it over as Latin-1; what is sent is UTF-8."""
-    text = request.headers.get(header)
+    text = request.headers.get(name)
     try:
         return text and text.encode("latin-1").decode()
     except UnicodeError as error:
-        raise BadRequest(f"{header} is not UTF-8.") from error
+        raise BadRequest(f"{name} is not UTF-8.") from error
 
 
 def _lines(body: bytes, most: int) -> Iterator[Update]:
@@ -148,7 +157,10 @@ def _of_line(line: str, most: int) -> Update:
     data = _data(fields["data"], fields.get("encoding"))
     if len(data) > most:
         raise TooLarge(f"{len(data)} bytes; an update has at most {most} (COMET_MAX_UPDATE).")
-    return Update(fields["channel"], data, fields.get("type") or TEXT, fields.get("event"), fields.get("key"))
+    update = Update(fields["channel"], data, fields.get("type") or TEXT, fields.get("event"), fields.get("key"))
+    if update.essence.startswith("text/"):
+        _check_charset(update.type)
+    return update
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -174,71 +186,3 @@ def _data(text: str, encoding: str | None) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadRequest("data is not base64.") from error
-
-
-# Bodies.
-
-
-def read_body(most: int, timeout: float) -> bytes:
-    """Read the request's body. Raises TooLarge beyond ``most`` bytes, TimedOut when it stalls for ``timeout`` seconds,
-    BadRequest when its framing is broken."""
-    length = request.content_length
-    if length is not None and length > most:
-        raise TooLarge(f"{length} bytes; this takes at most {most}.")
-    pieces, size = [], 0
-    for piece in _pieces(timeout):
-        pieces.append(piece)
-        size += len(piece)
-        if size > most:
-            raise TooLarge(f"more than {most} bytes; this takes no more.")
-    if length is not None and size < length:
-        raise BadRequest(f"the body ended after {size} of {length} bytes.")
-    return b"".join(pieces)
-
-
-def _pieces(timeout: float) -> Iterator[bytes]:
-    try:
-        with _each_read_within(timeout):
-            while piece := request.stream.read(_PIECE):
-                yield piece
-    except TimeoutError as error:
-        raise TimedOut(f"the body stalled for {timeout:g} seconds.") from error
-    except (ParseException, OSError) as error:
-        raise BadRequest(f"the body is broken: {type(error).__name__}.") from error
-
-
-@contextmanager
-def _each_read_within(seconds: float) -> Iterator[None]:
-    """Bound each read from the connection: a body may be long, but it must not stand still."""
-    sock: Any = request.environ.get("gunicorn.socket")
-    if not hasattr(sock, "settimeout"):
-        yield
-        return
-    sock.settimeout(seconds)
-    try:
-        yield
-    finally:
-        sock.settimeout(None)
-
-
-def drop_body(response: Response) -> Response:
-    """After a refusal: read what is left of the body, up to a limit, and end the connection after the answer."""
-    body: Any = request.environ.get("wsgi.input")
-    if response.status_code < 400 or not hasattr(body, "failed") or body.failed or not _has_body():
-        return response
-    # gunicorn reads the rest of a body before the next request, without any limit, unless it is marked as failed:
-    # then it closes the connection.
-    body.failed = True
-    if response.status_code != TimedOut.status_hint:
-        left = DROPPED
-        try:
-            with _each_read_within(worker().settings.write_timeout):
-                while left > 0 and (piece := body.read(min(_PIECE, left))):
-                    left -= len(piece)
-        except (ParseException, OSError):
-            pass  # it gets no more than the answer
-    return response
-
-
-def _has_body() -> bool:
-    return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from flask import Request, Response, request
+from flask import Request, Response, after_this_request, request
 
 from ..access import own_origin
 from ..core.errors import BadRequest, Forbidden, NotFound, Unavailable
+from ..core.log import Start
 from ..core.wire import BY_TYPE, INERT, JSONP, SSE, WIRES, Envelope, Iframe, Poll, Wire
 from ..peers import Peer
 from ..streams import one_shot, streaming
@@ -25,59 +26,75 @@ _ORIGIN = re.compile(r"https?://[^\s/?#'\"<>\\@]+|\*", re.IGNORECASE)
 def subscribe(names: str, wire: str | None = None) -> Response:
     """``GET /channels/NAMES[/WIRE]``"""
     comet = worker()
+    if wire is None:
+        wire = _by_accept(request)
+        after_this_request(_varies)
     channels = parameters.names(names)
-    negotiated = wire is None
-    kind = _by_accept(request) if wire is None else wire
-    if kind not in WIRES:
-        raise NotFound(f"there is no wire {kind!r}: {', '.join(WIRES)}; or latest, info.")
+    if wire not in WIRES:
+        raise NotFound(f"there is no wire {wire[:40]!r}: {', '.join(WIRES)}; or latest, info.")
     check_server(comet, request)
-    goes_round_cors = kind in ("jsonp", "iframe")
+    goes_round_cors = wire in ("jsonp", "iframe")
     if goes_round_cors:
         comet.access.check_site()
     comet.access.check_subscribe(channels, cookies=not goes_round_cors)
-    made = _make(comet, kind, channels)
-    last = parameters.whole(request, "last", None, 0, 1_000_000_000)
-    start = comet.controller.log.begin(channels, parameters.since(request), last, newest_only=made.conflates)
-    headers = {"Cache-Control": NOT_STORED, "Comet-Cursor": str(start.cursor), **made.headers}
-    if not made.one_shot:
-        headers["X-Accel-Buffering"] = "no"
-    if comet.embedded and not made.one_shot:
-        # An app's compressor would hold a stream back until it has a block full.
-        headers["Content-Encoding"] = "identity"
-    if negotiated:
-        headers["Vary"] = "Accept"
+    made = _make(comet, wire, channels)
+    start = comet.controller.log.begin(
+        channels, parameters.since(request), parameters.last(request), newest_only=made.conflates
+    )
     peer = comet.peers.of(request.environ.get("gunicorn.socket"))
-    body: Iterator[bytes] | bytes
-    if isinstance(made, Poll):
+    response = Response(
+        _body(comet, made, start, peer), 200, _headers(comet, made, start), content_type=made.content_type
+    )
+    if request.method != "HEAD":
+        response.call_on_close(lambda: _release(comet, peer, made))
+    return response
+
+
+def _headers(comet: Worker, wire: Wire, start: Start) -> dict[str, str]:
+    headers = {"Cache-Control": NOT_STORED, "Comet-Cursor": str(start.cursor), **wire.headers}
+    if not wire.one_shot:
+        headers["X-Accel-Buffering"] = "no"
+        if comet.embedded:
+            # An app's compressor would hold a stream back until it has a block full.
+            headers["Content-Encoding"] = "identity"
+    return headers
+
+
+def _body(comet: Worker, wire: Wire, start: Start, peer: Peer) -> Iterator[bytes]:
+    """What the server iterates over. Nothing of it runs before that; on HEAD nothing at all."""
+    if isinstance(wire, Poll):
         timeout = parameters.seconds(request, "timeout", comet.settings.poll_timeout, 1, 60)
-        limit = parameters.whole(request, "limit", 100, 1, 1000) or 100
-        body = one_shot(comet.controller, made, start, peer, timeout=timeout, limit=limit)
+        limit = parameters.whole(request, "limit", 100, 1, 1000)
+        body = one_shot(comet.controller, wire, start, peer, timeout=timeout, limit=limit)
     else:
-        body = streaming(comet.controller, made, start, peer)
-    if request.method == "HEAD":
-        body = b""
-    else:
+        body = streaming(comet.controller, wire, start, peer)
+    if request.method != "HEAD":
         try:
             comet.controller.check_room()
         except Unavailable as error:
-            if not _is_event_source(request, made):
+            if not _is_event_source(request, wire):
                 raise
-            body = made.goodbye(comet.refusals.retry(error))
-    response = Response(body, 200, headers, content_type=made.content_type)
-    if not isinstance(body, bytes):
-        response.call_on_close(lambda: _release(comet, peer, made))
-    return response
+            return iter((wire.goodbye(comet.refusals.retry(error)),))
+    return body
 
 
 def _release(comet: Worker, peer: Peer, wire: Wire) -> None:
     peer.release(last=not wire.one_shot or comet.controller.stopping)
 
 
+def _varies(response: Response) -> Response:
+    response.vary.add("Accept")
+    return response
+
+
 def _by_accept(request: Request) -> str:
+    """The wire of the type that is wanted most; the first of several, and a named one before a wildcard."""
+    best, wire = 0.0, "text"
     for media_type, quality in request.accept_mimetypes:
-        if quality > 0 and media_type.lower() in BY_TYPE:
-            return BY_TYPE[media_type.lower()]
-    return "text"
+        essence = media_type.partition(";")[0].strip().lower()
+        if quality > best and (essence in BY_TYPE or essence in ("text/plain", "text/*", "*/*")):
+            best, wire = quality, BY_TYPE.get(essence, "text")
+    return wire
 
 
 def _make(comet: Worker, kind: str, names: tuple[str, ...]) -> Wire:
@@ -97,7 +114,8 @@ def _target(comet: Worker) -> str:
     """The origin that may read the messages of an iframe."""
     origin = request.args.get("origin")
     if origin is None:
-        return request.host_url.rstrip("/")
+        # "/" is the page's own origin: all there is to say to a client that names no host.
+        return request.host_url.rstrip("/") if request.host else "/"
     if not _ORIGIN.fullmatch(origin):
         raise BadRequest(f"origin={origin[:70]!r}: it takes an origin such as https://app.example.")
     if not own_origin(request, origin) and not comet.access.allows_origin(origin):

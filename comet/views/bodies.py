@@ -1,0 +1,90 @@
+"""Request bodies: read within bounds, or dropped so that the refusal is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+from flask import Response, request
+from gunicorn.http.errors import ParseException
+
+from ..core.errors import BadRequest, TimedOut, TooLarge
+from .current import worker
+
+
+#: So much of a refused body is read and dropped, so that its sender sees the answer instead of a broken connection,
+#: and no longer than so many seconds: whoever was refused must not hold a connection by dripping.
+DROPPED = 4 * 1_048_576
+LINGER = 30.0
+
+_PIECE = 65_536
+
+
+def read(most: int) -> bytes:
+    """Read the request's body. Raises TooLarge beyond ``most`` bytes, TimedOut when it stalls for
+    COMET_WRITE_TIMEOUT, BadRequest when its framing is broken."""
+    length = request.content_length
+    if length is not None and length > most:
+        raise TooLarge(f"{length} bytes; this takes at most {most}.")
+    pieces, size = [], 0
+    for piece in _pieces(worker().settings.write_timeout):
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            raise TooLarge(f"more than {most} bytes; this takes no more.")
+    if length is not None and size < length:
+        raise BadRequest(f"the body ended after {size} of {length} bytes.")
+    return b"".join(pieces)
+
+
+def _pieces(timeout: float) -> Iterator[bytes]:
+    try:
+        with _each_read_within(timeout):
+            while piece := request.stream.read(_PIECE):
+                yield piece
+    except TimeoutError as error:
+        raise TimedOut(f"the body stalled for {timeout:g} seconds.") from error
+    except (ParseException, OSError) as error:
+        raise BadRequest(f"the body is broken: {type(error).__name__}.") from error
+
+
+@contextmanager
+def _each_read_within(seconds: float) -> Iterator[None]:
+    """Bound each read from the connection: a body may be long, but it must not stand still."""
+    sock: Any = request.environ.get("gunicorn.socket")
+    if not hasattr(sock, "settimeout"):
+        yield
+        return
+    sock.settimeout(seconds)
+    try:
+        yield
+    finally:
+        sock.settimeout(None)
+
+
+def drop(response: Response) -> Response:
+    """After a refusal: read what is left of the body, up to a limit, and end the connection after the answer."""
+    body: Any = request.environ.get("wsgi.input")
+    if response.status_code < 400 or not hasattr(body, "failed") or body.failed or not _has_body():
+        return response
+    # gunicorn reads the rest of a body before the next request, without any limit, unless it is marked as failed:
+    # then it closes the connection.
+    body.failed = True
+    if response.status_code != TimedOut.status_hint:
+        try:
+            with gevent.Timeout(LINGER, False), _each_read_within(worker().settings.write_timeout):
+                _read_away(body, DROPPED)
+        except (ParseException, OSError):
+            pass  # it gets no more than the answer
+    return response
+
+
+def _read_away(body: Any, left: int) -> None:
+    while left > 0 and (piece := body.read(min(_PIECE, left))):
+        left -= len(piece)
+
+
+def _has_body() -> bool:
+    return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()

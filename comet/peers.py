@@ -20,6 +20,8 @@ from typing import Any
 import gevent
 from gevent import get_hub, monkey
 
+from .breath import breathe
+
 
 log = logging.getLogger("comet")
 
@@ -58,15 +60,12 @@ class Peer:
         self._peers.writers.discard(self)
 
     def overdue(self, now: float) -> bool:
-        """Whether the peer has taken nothing since the write began, or since it was last asked this."""
-        if self.deadline is None or now < self.deadline:
-            return False
+        """Whether the peer has taken nothing for too long. Ask again and again while it is written to."""
         taken = self._taken()
-        if taken > self._progress:
+        if taken != self._progress:
             self._progress = taken
             self.deadline = now + self._peers.write_timeout
-            return False
-        return True
+        return self.deadline is not None and now >= self.deadline
 
     def _taken(self) -> int:
         try:
@@ -177,10 +176,11 @@ class Peers:
     def _sweep(self) -> None:
         while True:
             gevent.sleep(min(1.0, self.write_timeout / 10))
-            now = time.monotonic()
-            for peer in [peer for peer in self.writers if peer.overdue(now)]:
-                log.info("comet: cut a peer that took nothing for %g seconds", self.write_timeout)
-                peer.cut()
+            for peer in list(self.writers):
+                if peer in self.writers and peer.overdue(time.monotonic()):
+                    log.info("comet: cut a peer that took nothing for %g seconds", self.write_timeout)
+                    peer.cut()
+                breathe()
 
 
 def _set_options(sock: socket.socket, write_timeout: float) -> None:

@@ -7,6 +7,7 @@ one's own machine. Subscribing is open, unless ``authorize`` says otherwise or t
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from .settings import is_loopback_host
 
 #: ``authorize(action, channels)``: action is "subscribe", "publish" or "admin".
 Authorize = Callable[[str, Sequence[str]], bool]
+
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/\\]+))(?::[0-9]*)?")
 
 _FORWARDING = ("HTTP_FORWARDED", "HTTP_X_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA", "HTTP_CF_")
 
@@ -58,10 +61,10 @@ class Access:
             return check_same_origin(request)
         if header is not None:
             return self._check_key(header)
-        if self.open:
-            return _check_open(request)
         if self.authorize:
             raise Forbidden(f"you may not {action}: the application's authorize said no.")
+        if self.open:
+            return _check_open(request)
         if self.keys:
             raise Unauthorized("this takes the publish key: send the header Authorization: Bearer KEY.")
         raise Unauthorized(
@@ -99,17 +102,16 @@ class Access:
 
     def check_site(self) -> None:
         """Raise Forbidden if a page of another site, not on the list, has asked for what goes round CORS."""
-        site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-        if site in ("same-origin", "none"):
-            return
-        asking = origin or origin_of(request.headers.get("Referer", ""))
-        if site is None and not asking:
-            return  # not a browser, or one that tells nothing
-        if asking and (own_origin(request, asking) if site is None else False):
-            return
-        if not ("*" in self.origins or (asking and self.allows_origin(asking))):
+        site = request.headers.get("Sec-Fetch-Site")
+        asking = request.headers.get("Origin") or origin_of(request.headers.get("Referer", ""))
+        if site is None:
+            own = not asking or own_origin(request, asking)  # not a browser, or one that tells nothing
+        else:
+            own = site in ("same-origin", "none")
+        if not own and not self.allows_origin(asking):
             raise Forbidden(
-                f"a page of another site ({asking or 'unnamed'}) asks for this; COMET_ALLOWED_ORIGINS does not name it."
+                f"a page of another site ({asking[:200] or 'unnamed'}) asks for this; "
+                "COMET_ALLOWED_ORIGINS does not name it."
             )
 
 
@@ -150,7 +152,10 @@ def _check_open(request: Request) -> None:
         if name.startswith(_FORWARDING):
             header = name.removeprefix("HTTP_").replace("_", "-").title()
             raise Forbidden(f"COMET_OPEN lets in direct requests only, and this one was forwarded ({header}).")
-    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
-    if not is_loopback_host(host):
-        raise Forbidden(f"COMET_OPEN takes requests to localhost or a loopback address, and the Host is {host!r}.")
+    host = request.headers.get("Host", "")
+    match = _HOST.fullmatch(host)
+    if not match or not is_loopback_host((match[1] or match[2]).lower()):
+        raise Forbidden(
+            f"COMET_OPEN takes requests to localhost or a loopback address, and the Host is {host[:200]!r}."
+        )
     check_same_origin(request)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import os
 import re
 import resource
 import tomllib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +29,15 @@ FREE_DESCRIPTORS = 256
 MOST_STREAMS = 50_000
 
 PREFIX = "COMET_"
+
+
+def room_for_streams() -> int:
+    """Streams that a worker has open files for."""
+    # The start raises the soft limit to the hard one first (comet.serving), so the hard one counts.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return MOST_STREAMS * 20
+    return max(1, hard - FREE_CONNECTIONS - FREE_DESCRIPTORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class Settings:
     heartbeat: float = 15.0
     poll_timeout: float = 25.0
     max_update: int = 262_144
-    max_streams: int = 0
+    max_streams: int = field(default_factory=lambda: min(MOST_STREAMS, room_for_streams()))
     max_channels: int = 10_000
     idempotency_seconds: float = 3600.0
     write_timeout: float = 20.0
@@ -109,33 +119,43 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings: the environment wins over the file, the file over the defaults. Raises SettingsError."""
     environ = os.environ if environ is None else environ
     document, where = _read_file(environ)
-    values: dict[str, Any] = {}
-    channels = _channels(document.pop("channels", {}), where)
-    table = document.pop("comet", {})
-    if document:
-        raise SettingsError(
-            f"{where}: [{next(iter(document))}] is not a table of comet: [comet] and [channels.NAME] are."
-        )
+    channels = _channels(_table(document.pop("channels", {}), "[channels]", where), where)
+    values = _of_table(_table(document.pop("comet", {}), "[comet]", where), where)
+    for name in document:
+        raise SettingsError(f"{where}: {name!r} is not a table of comet: [comet] and [channels.NAME] are.")
+    values.update(_of_environment(environ))
+    default = Settings(**values).rules.default
+    values["channels"] = {pattern: replace(default, **rule) for pattern, rule in channels.items()}
+    return Settings(**values).validate()
+
+
+def _of_table(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    values = {}
     for name, value in table.items():
         if name not in _READERS:
             raise SettingsError(f"{where}: {name!r} under [comet] is not a setting.{_nearest(name, _READERS)}")
         values[name] = _READERS[name](f"{name} in {where}", value)
+    return values
+
+
+def _of_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    known = {PREFIX + name.upper(): name for name in _READERS}
+    values = {}
     for key, text in environ.items():
-        name = key.removeprefix(PREFIX).lower()
-        if not key.startswith(PREFIX) or key == "COMET_CONFIG":
-            continue
-        if name in _READERS:
-            values[name] = _READERS[name](key, text)
-        elif name in _LATER:
+        if key in known:
+            values[known[key]] = _READERS[known[key]](key, text)
+        elif key in _LATER:
             raise SettingsError(f"{key} is set, but signed tokens are not built yet. Unset it.")
-        elif name != "url":
-            known = [PREFIX + name.upper() for name in _READERS]
-            warnings.warn(f"{key} is not a setting of comet.{_nearest(key, known)}", stacklevel=2)
-    if not values.get("max_streams"):
-        values["max_streams"] = _room_for_streams()
-    default = Settings(**values).rules.default
-    values["channels"] = {pattern: replace(default, **rule) for pattern, rule in channels.items()}
-    return Settings(**values).validate()
+        elif key.startswith(PREFIX) and key not in _NOT_OURS:
+            nearest = _nearest(key.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], PREFIX)
+            warnings.warn(f"{key} is not a setting of comet.{nearest}", stacklevel=3)
+    return values
+
+
+def _table(value: Any, name: str, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: {name} is {value!r}; it must be a table.")
+    return value
 
 
 def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
@@ -151,13 +171,6 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
         raise SettingsError(f"{path} is not TOML: {error}.") from error
 
 
-def _room_for_streams() -> int:
-    # The start raises the soft limit to the hard one first (comet.serving), so the hard one counts.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = MOST_STREAMS * 2 if hard == resource.RLIM_INFINITY else hard
-    return max(1, min(MOST_STREAMS, files - FREE_CONNECTIONS - FREE_DESCRIPTORS))
-
-
 # Readers: one for each kind of value. They take the name of the key for their sentence.
 
 
@@ -167,18 +180,27 @@ def _refuse(key: str, value: object, allowed: str) -> NoReturn:
 
 def _number(least: float, most: float, unit: str = "", *, whole: bool = True) -> Callable[[str, Any], Any]:
     kind = "a whole number" if whole else "a number"
-    allowed = f"{kind}{unit and f' of {unit}'} from {least:g} to {most:g}"
+    allowed = f"{kind}{unit and f' of {unit}'} from {least:.15g} to {most:.15g}"
 
     def read(key: str, value: Any) -> Any:
+        number = value
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", value.strip(), re.ASCII):
-            value = float(value) if "." in value else int(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+            number = float(value) if "." in value else int(value)
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not least <= number <= most:
             _refuse(key, value, allowed)
-        if whole and value != int(value):
+        if whole and number != int(number):
             _refuse(key, value, allowed)
-        return int(value) if whole else float(value)
+        return int(number) if whole else float(number)
 
     return read
+
+
+def _streams(key: str, value: Any) -> int:
+    room = room_for_streams()
+    try:
+        return int(_number(1, room, "streams")(key, value))
+    except SettingsError as error:
+        raise SettingsError(f"{error} That is what the limit of open files leaves room for (ulimit -n).") from error
 
 
 def _flag(key: str, value: Any) -> bool:
@@ -215,7 +237,8 @@ def _keys(key: str, value: Any) -> tuple[str, ...]:
 
 def _bind(key: str, value: Any) -> str:
     text = _text(key, value)
-    if not re.fullmatch(r"unix:.+|(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]/]*):[0-9]{1,5}", text):
+    address = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^:,\s\[\]/]*):([0-9]{1,5})", text, re.ASCII)
+    if not (int(address[1]) < 65_536 if address else re.fullmatch(r"unix:.+", text)):
         _refuse(key, value, "ADDRESS:PORT, such as 127.0.0.1:4071 or [::1]:4071, or unix:PATH")
     return text
 
@@ -231,6 +254,13 @@ def _origins(key: str, value: Any) -> tuple[str, ...]:
     return tuple(origin.lower() for origin in origins)
 
 
+def _url(key: str, value: Any) -> str:
+    text = _text(key, value).rstrip("/")
+    if text and not re.fullmatch(r"https?://[^\s/?#'\"<>\\@]+(/[^\s?#'\"<>\\]*)?", text, re.IGNORECASE):
+        _refuse(key, value, "a URL such as https://push.example, without ? and #")
+    return text
+
+
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "bind": _bind,
     "workers": _number(1, 1000),
@@ -241,11 +271,11 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "history_bytes": _number(1, 1 << 40, "bytes"),
     "history_seconds": _number(0.1, 1e9, "seconds", whole=False),
     "replay": _number(0, 10_000_000, "updates"),
-    "memory": _number(1 << 20, 1 << 40, "bytes"),
+    "memory": _number(1 << 16, 1 << 40, "bytes"),
     "heartbeat": _number(0.1, 3600, "seconds", whole=False),
     "poll_timeout": _number(1, 60, "seconds", whole=False),
     "max_update": _number(1, 1 << 30, "bytes"),
-    "max_streams": _number(1, 1_000_000, "streams"),
+    "max_streams": _streams,
     "max_channels": _number(1, 10_000_000, "channels"),
     "idempotency_seconds": _number(1, 1e9, "seconds", whole=False),
     "write_timeout": _number(0.1, 3600, "seconds", whole=False),
@@ -253,9 +283,11 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "allowed_origins": _origins,
     "direct_writes": _flag,
     "demo": _flag,
-    "public_url": _text,
+    "public_url": _url,
 }
-_LATER = frozenset({"jwt_key", "jwt_public_key"})
+_LATER = frozenset({"COMET_JWT_KEY", "COMET_JWT_PUBLIC_KEY"})
+#: Where the file is, and where the command line finds a server.
+_NOT_OURS = frozenset({"COMET_CONFIG", "COMET_URL"})
 _RULE_READERS = {name: _READERS[name] for name in ("history", "history_bytes", "history_seconds", "replay")} | {
     "conflate": _flag,
     "private": _flag,
@@ -263,25 +295,26 @@ _RULE_READERS = {name: _READERS[name] for name in ("history", "history_bytes", "
 assert set(_READERS) == {each.name for each in fields(Settings)} - {"channels"}
 
 
-def _channels(tables: Any, where: str) -> dict[str, dict[str, Any]]:
-    rules: dict[str, dict[str, Any]] = {}
-    for pattern, table in tables.items():
-        try:
-            if pattern != "*":
-                check_channel(pattern.removesuffix("*"))
-        except BadRequest as error:
-            raise SettingsError(f"{where}: [channels.{pattern!r}]: {error}") from error
-        values = {}
-        for name, value in table.items():
-            if name not in _RULE_READERS:
-                raise SettingsError(
-                    f"{where}: {name!r} under [channels.{pattern!r}] is not a rule.{_nearest(name, _RULE_READERS)}"
-                )
-            values[name] = _RULE_READERS[name](f"{name} of [channels.{pattern!r}] in {where}", value)
-        rules[pattern] = values
-    return rules
+def _channels(tables: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    return {pattern: _rule(pattern, table, where) for pattern, table in tables.items()}
 
 
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else ""
+def _rule(pattern: str, table: Any, where: str) -> dict[str, Any]:
+    title = f"[channels.{json.dumps(pattern, ensure_ascii=False)}]"
+    try:
+        # A prefix is right if some name begins so.
+        check_channel(pattern.removesuffix("*") + "x" if pattern.endswith("*") else pattern)
+    except BadRequest as error:
+        raise SettingsError(f"{where}: {title}: {error}") from error
+    values = {}
+    for name, value in _table(table, title, where).items():
+        if name not in _RULE_READERS:
+            raise SettingsError(f"{where}: {name!r} under {title} is not a rule.{_nearest(name, _RULE_READERS)}")
+        values[name] = _RULE_READERS[name](f"{name} of {title} in {where}", value)
+    return values
+
+
+def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
+    return f" Did you mean {prefix}{by_lower[near[0]]}?" if near else ""

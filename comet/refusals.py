@@ -1,28 +1,33 @@
-"""Refusals: how long those who found no room are sent away, so that about 100 a second come back."""
+"""Refusals: how long those who found no room are sent away."""
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 from .core.errors import Unavailable
 
 
-class Refusals:
-    """How long those who found no room are sent away: so that about 100 a second come back."""
+#: So many a second are to come back, and after so many seconds at the least and at the most.
+RATE = 100.0
+SHORTEST, LONGEST = 5.0, 120.0
 
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-        self._count = 0
-        self._seconds = 5.0
+
+class Refusals:
+    """Gives each who is refused a moment of its own to come back at: about 100 of them in a second."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = 0.0
 
     def retry(self, error: Unavailable) -> int:
         """Milliseconds after which a client that is refused now should come back."""
-        self._count += 1
-        now = time.monotonic()
-        if now - self._since >= 1.0:
-            # All who are away come back within the time they were given: there are count times that many of them.
-            rate = self._count / (now - self._since)
-            self._seconds = min(120.0, max(5.0, self._seconds * rate / 100))
-            self._since, self._count = now, 0
-        return int(1000 * min(120.0, max(5.0, error.retry_after, self._seconds) * random.uniform(1.0, 1.3)))
+        now = self._clock()
+        shortest = min(LONGEST, max(SHORTEST, error.retry_after))
+        self._last = max(now + shortest, self._last + 1 / RATE)
+        if self._last > now + LONGEST:
+            # All moments are taken: whoever comes now shares one with somebody, evenly.
+            self._last = now + LONGEST
+            return int(1000 * random.uniform(shortest, LONGEST))
+        return int(1000 * (self._last - now))

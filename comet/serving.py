@@ -7,6 +7,7 @@ unpatched module breaks in the workers).
 from __future__ import annotations
 
 import resource
+import signal
 import sys
 from typing import Any
 
@@ -47,6 +48,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "when_ready": when_ready,
         "pre_fork": pre_fork,
         "post_worker_init": post_worker_init,
+        "worker_exit": worker_exit,
     }
 
 
@@ -80,7 +82,7 @@ def when_ready(server: Any) -> None:
     settings = read_settings()
     address = server.LISTENERS[0].getsockname()
     if settings.demo and not isinstance(address, str):  # a Unix socket has no page to open
-        print(banner(settings, _url(address, tls=server.cfg.is_ssl)), flush=True)
+        print(banner(settings, url_of(address, tls=server.cfg.is_ssl)), flush=True)
 
 
 def banner(settings: Settings, url: str) -> str:
@@ -96,7 +98,8 @@ def banner(settings: Settings, url: str) -> str:
 """
 
 
-def _url(address: tuple[Any, ...], *, tls: bool) -> str:
+def url_of(address: tuple[Any, ...], *, tls: bool) -> str:
+    """Where a listener is reached from this machine."""
     # Bound to every address, it is reached here by the loopback one.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{address[1]}"
@@ -111,4 +114,13 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Start the background greenlets in the worker, and watch for its end."""
+    # Ctrl-C reaches the master too, which tells the worker: hearing it twice would end it with a traceback.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     worker.wsgi.extensions["comet"].start(worker)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Ctrl-C ends a worker at once: what its triggers have started must not outlive it."""
+    app = getattr(worker, "wsgi", None)
+    if app is not None:
+        app.extensions["comet"].worker.triggers.stop()

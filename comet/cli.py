@@ -1,0 +1,145 @@
+"""The command line: ``python -m comet``.
+
+What runs here becomes gunicorn's master, which is not patched: nothing here may import Flask or gevent at the top (see
+``serving``). Errors go to standard error, in one sentence; the exit status is 0 only on success.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import click
+from gunicorn.app.base import BaseApplication
+
+from . import __version__, serving
+from .core.errors import SettingsError
+from .settings import Settings, load
+
+
+#: Exit statuses: something was asked for that can't be right, or could not be done now.
+WRONG, FAILED = 2, 1
+
+
+@click.group()
+@click.version_option(__version__, prog_name="comet")
+def main() -> None:
+    """A real-time HTTP push server. Its settings are COMET_* variables."""
+
+
+@main.command()
+def serve() -> None:
+    """Start the server at COMET_BIND."""
+    settings = _settings()
+
+    def make() -> Any:
+        from .app import create_app
+
+        return create_app(settings)
+
+    _serve(settings, make)
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.option("--every", type=float, default=1.0, show_default=True, metavar="S", help="Seconds between two runs.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def live(every: float, command: tuple[str, ...]) -> None:
+    """Show what COMMAND prints as a live page.
+
+    It is run again and again; the page changes when its output does. For example:
+
+        python -m comet live --every 1 -- df -h
+    """
+    if not 0.05 <= every <= 86_400:
+        _fail(f"--every {every:g} is not a pace: it takes 0.05 to 86400 seconds.", WRONG)
+    if shutil.which(command[0]) is None:
+        _fail(f"there is no program {command[0]!r} that could be run.", WRONG)
+    settings = replace(_settings(), demo=False)
+
+    def make() -> Any:
+        from flask import redirect
+
+        from .app import create_app
+        from .triggers.command import Command
+
+        app = create_app(settings)
+        app.add_url_rule("/", "live", lambda: redirect("/channels/live/html"))
+        trigger = Command(
+            command[0],
+            command,
+            channel="live",
+            seconds=every,
+            timeout=max(30.0, every),
+            errors=True,
+            most=settings.max_update,
+        )
+        app.extensions["comet"].worker.add(trigger)
+        return app
+
+    _serve(settings, make, loglevel="warning", when_ready=_show_live)
+
+
+def _show_live(server: Any) -> None:
+    address = server.LISTENERS[0].getsockname()
+    if isinstance(address, str):
+        click.echo(f"live: curl -N --unix-socket {address} http://localhost/channels/live/text")
+    else:
+        url = serving.url_of(address, tls=False)
+        click.echo(f"live: {url}/\n      curl -N {url}/channels/live/text")
+
+
+# gunicorn.
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn with these options, serving the app that ``make`` returns in each worker."""
+
+    def __init__(self, options: dict[str, Any], make: Callable[[], Any]) -> None:
+        self.options = options
+        self.make = make
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self.options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return self.make()
+
+
+def _serve(settings: Settings, make: Callable[[], Any], **options: Any) -> NoReturn:
+    """Run gunicorn until it is told to stop."""
+    _check_bind(settings.bind)
+    _Server({**serving.options(settings), **options}, make).run()
+    raise AssertionError("gunicorn's master ends the process itself")
+
+
+def _check_bind(bind: str) -> None:
+    """gunicorn would try for five seconds, in many words."""
+    if bind.startswith("unix:"):
+        return
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    try:
+        socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        # The text of create_server says it twice. A name that is not known has a negative number, and its own text.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)
+        _fail(f"can't listen on {bind} (COMET_BIND): {why.lower()}.", FAILED)
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except SettingsError as error:
+        _fail(str(error), WRONG)
+
+
+def _fail(sentence: str, status: int) -> NoReturn:
+    click.echo(f"comet: {sentence}", err=True)
+    sys.exit(status)

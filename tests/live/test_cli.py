@@ -1,0 +1,273 @@
+"""The command line, as it is typed: ``python -m comet``."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+import comet
+from tests.conftest import need
+from tests.live.server import ROOT, Server, free_port
+from tests.timing import PATIENCE, until
+
+
+class Typed(Server):
+    """``python -m comet …``, typed in a folder of its own."""
+
+    def __init__(self, *arguments: str, **settings: object) -> None:
+        super().__init__(*arguments, **settings)
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "comet", *self.arguments]
+
+
+def typed(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Type a line that ends by itself."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COMET_")}
+    environ |= {"PYTHONPATH": str(ROOT)} | {f"COMET_{name.upper()}": value for name, value in settings.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "comet", *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=20 * PATIENCE,
+        check=False,
+    )
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs. A dead one that nobody has waited for does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+# serve
+
+
+def test_serve_needs_nothing_but_the_package() -> None:
+    """It serves in a folder without any file, with the limits of gunicorn.conf.py, and drains on TERM with status 0."""
+    with Typed("serve", drain_seconds=0) as server:
+        with server.get("/channels/a/text", stream=True) as stream:
+            server.publish("a", "hello")
+            assert next(stream.iter_lines()) == b"hello"
+        assert server.get(f"/{'x' * 8200}").status_code == 414
+        with server.get("/channels/a/sse", stream=True) as stream:
+            server.signal(signal.SIGTERM)
+            assert b"retry:" in stream.content  # its goodbye, and a proper end
+        assert server.wait() == 0
+
+
+# live
+
+
+def live(*command: str, **settings: object) -> Typed:
+    return Typed("live", "--every", "0.1", "--", *command, **settings)
+
+
+def test_live_says_where_the_page_is_and_how_to_follow_it() -> None:
+    """Two lines, and nothing else."""
+    need("curl")
+    with live("date", "+%N") as server:
+        lines = until(lambda: server.log() if server.log().count("\n") == 2 else "", what="two lines").splitlines()
+        assert lines == [f"live: {server.url}/", f"      curl -N {server.url}/channels/live/text"]
+        curl = subprocess.run(
+            [*lines[1].split(), "--silent", "--max-time", "2"], capture_output=True, text=True, check=False
+        )
+        assert len(set(curl.stdout.split())) >= 2, curl
+        assert all(re.fullmatch(r"[0-9]{9}", line) for line in curl.stdout.split())
+
+
+def test_the_live_page_changes_with_the_output(tmp_path: Path) -> None:
+    """The URL leads to the page that needs no script; what is printed now is on it."""
+    source = tmp_path / "source"
+    source.write_text("first <b>&\n")
+    with (
+        live("cat", str(source)) as server,
+        requests.get(f"{server.url}/", stream=True, timeout=20 * PATIENCE) as page,
+    ):
+        assert page.url == f"{server.url}/channels/live/html"
+        pieces = page.iter_content(None)
+        text = b""
+        while b"first &lt;b&gt;&amp;" not in text:
+            text += next(pieces)
+        source.write_text("second\n")
+        while b"second" not in text:
+            text += next(pieces)
+
+
+def test_what_a_command_says_on_standard_error_is_on_the_page_too() -> None:
+    """As it would be in a terminal."""
+    with live("sh", "-c", "echo sorry >&2; exit 1") as server:
+        assert server.get("/channels/live/poll").json()["updates"][0]["data"] == "sorry\n"
+
+
+def test_output_larger_than_an_update_is_cut() -> None:
+    """A page of its first lines is better than none."""
+    with live("seq", "10000", max_update=1000) as server:
+        data = server.get("/channels/live/poll").json()["updates"][0]["data"]
+        assert data.startswith("1\n2\n") and 990 < len(data) <= 1000
+
+
+def test_live_leaves_the_rest_of_the_line_to_the_command() -> None:
+    """Also without the two dashes: what looks like an option after it is its own."""
+    with Typed("live", "--every", "0.1", "printf", "%s", "--every") as server:
+        assert server.get("/channels/live/poll").json()["updates"][0]["data"] == "--every"
+
+
+def test_live_serves_the_command_and_not_the_demo() -> None:
+    """Whatever COMET_DEMO says, the page at / is the live one."""
+    with live("true", demo=1) as server:
+        assert server.get("/", allow_redirects=False).headers["Location"] == "/channels/live/html"
+
+
+def test_live_on_a_unix_socket_says_the_line_for_curl(tmp_path: Path) -> None:
+    """A Unix socket has no URL."""
+    need("curl")
+    server = live("echo", "hello", bind=f"unix:{tmp_path}/live.sock")
+    try:
+        server.spawn()
+        line = until(lambda: server.log() if server.log().endswith("\n") else "", seconds=20).strip()
+        assert line.startswith("live: curl ")
+        curl = subprocess.run(
+            [*line.removeprefix("live: ").split(), "--silent", "--max-time", "1"], capture_output=True, check=False
+        )
+        assert curl.stdout == b"hello\n"
+    finally:
+        server.__exit__()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+def test_a_signal_ends_live_and_what_its_command_has_started(tmp_path: Path, number: signal.Signals) -> None:
+    """At once and with status 0, although the command is still running; nothing more is said."""
+    with live("sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/child; wait", drain_seconds=0) as server:
+        until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().endswith("\n"))
+        child = int((tmp_path / "child").read_text())
+        said = server.log()
+        server.signal(number)
+        assert server.wait() == 0
+        until(lambda: not alive(child))
+        assert server.log() == said
+
+
+@contextmanager
+def terminal(command: list[str], environ: dict[str, str]) -> Iterator[tuple[int, int]]:
+    """Run a command in a terminal of its own, where Ctrl-C reaches every process of it."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, environ)
+    try:
+        yield pid, fd
+    finally:
+        os.close(fd)
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def test_control_c_in_a_terminal_ends_live_cleanly() -> None:
+    """Every process hears it, and none answers with a traceback."""
+    port = free_port()
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "COMET_BIND": f"127.0.0.1:{port}"}
+    with terminal([sys.executable, "-m", "comet", "live", "--", "echo", "hello"], environ) as (pid, fd):
+        until(lambda: _answers(f"http://127.0.0.1:{port}/channels/live/latest"), seconds=20)
+        os.write(fd, b"\x03")
+        said = b"".join(iter(lambda: _read(fd), b"")).decode()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert "Traceback" not in said
+    assert said.replace("\r\n", "\n").splitlines()[2:] == ["^C"]
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65_536)
+    except OSError:
+        return b""  # the terminal's other end is closed
+
+
+# What goes wrong.
+
+
+WRONG = [
+    (["live", "--", "no-such-program", "-x"], "comet: there is no program 'no-such-program' that could be run."),
+    (["live", "--", "/etc/passwd"], "comet: there is no program '/etc/passwd' that could be run."),
+    (["live", "--every", "0", "--", "df"], "comet: --every 0 is not a pace: it takes 0.05 to 86400 seconds."),
+    (["live", "--every", "nan", "--", "df"], "comet: --every nan is not a pace: it takes 0.05 to 86400 seconds."),
+    (["live", "--every", "soon", "--", "df"], "Error: Invalid value for '--every': 'soon' is not a valid float."),
+    (["live"], "Error: Missing argument 'COMMAND...'."),
+    (["serve", "now"], "Error: Got unexpected extra argument (now)"),
+    (["sevre"], "Error: No such command 'sevre'."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), WRONG, ids=[" ".join(row[0]) for row in WRONG])
+def test_a_line_that_can_not_be_right_is_refused_in_one_sentence(arguments: list[str], sentence: str) -> None:
+    """On standard error, with status 2."""
+    done = typed(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith(sentence)
+    if sentence.startswith("comet:"):
+        assert done.stderr == sentence + "\n"
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["live", "--", "df"]], ids=["serve", "live"])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"bind": "nonsense"}, "COMET_BIND is 'nonsense'; it must be ADDRESS:PORT"),
+        ({"workers": "2"}, "2 workers can't share the memory broker"),
+        ({"bind": "0.0.0.0:0", "open": "1"}, "COMET_OPEN is on and COMET_BIND is '0.0.0.0:0'"),
+    ],
+    ids=["bind", "workers", "open"],
+)
+def test_a_wrong_setting_stops_the_start_with_its_sentence(
+    arguments: list[str], settings: dict[str, str], says: str
+) -> None:
+    """On standard error, with status 2, and no trace."""
+    done = typed(*arguments, **settings)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"comet: {says}") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["live", "--", "df"]], ids=["serve", "live"])
+def test_a_port_in_use_is_told_in_one_sentence(arguments: list[str]) -> None:
+    """At once, with status 1, and with the variable that chooses another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = typed(*arguments, bind=bind)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"comet: can't listen on {bind} (COMET_BIND): address already in use.\n"
+
+
+def test_an_address_that_is_not_ours_is_told_in_one_sentence() -> None:
+    """Not a trace of gunicorn's."""
+    done = typed("serve", bind="192.0.2.1:4071")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "comet: can't listen on 192.0.2.1:4071 (COMET_BIND): cannot assign requested address.\n"
+
+
+def test_the_version_is_told() -> None:
+    """On standard output, with status 0."""
+    done = typed("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"comet, version {comet.__version__}\n", "")

@@ -102,15 +102,15 @@ def one_shot(
 
 
 def _first(controller: Controller, wire: Poll, start: Start, limit: int) -> bytes:
-    """The answer to a client without a cursor: the recent updates, the newest of them where they are too many."""
+    """The answer to a client without a cursor: the recent updates. What it has no room for, the next one has."""
     entries: list[Entry] = []
     size = 0
-    for update in reversed(start.entries):
+    for update in start.entries:
         size += len(update.data)
         if entries and (size > ANSWER or len(entries) >= limit):
-            break
+            return wire.answer(entries, None, controller.log.cursor(entries[-1].seq))
         entries.append(update)
-    return wire.answer(reversed(entries), None, controller.log.cursor(start.position.seq))
+    return wire.answer(entries, None, controller.log.cursor(start.position.seq))
 
 
 def _wait(controller: Controller, subscription: Subscription, deadline: float, limit: int) -> Page:

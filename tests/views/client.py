@@ -1,0 +1,76 @@
+"""A client of the app under test, and what its tests ask of every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from comet.extension import Comet
+
+
+KEY = "test-key"
+AUTH = {"Authorization": f"Bearer {KEY}"}
+NOT_STORED = "no-cache, no-store, no-transform"
+
+
+class Client:
+    """Requests of the app, each checked for what every answer must have."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.comet: Comet = app.extensions["comet"]
+
+    def ask(self, method: str, path: str, headers: Any = (), **options: Any) -> TestResponse:
+        answer = self.app.test_client().open(path, method=method, headers=headers, **options)
+        assert answer.status_code != 500, answer.text
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        kept = method in ("GET", "HEAD") and path.endswith("/latest") and answer.status_code in (200, 304)
+        assert answer.headers["Cache-Control"] == ("no-cache" if kept else NOT_STORED)
+        media_type = answer.headers.get("Content-Type", "")
+        assert not media_type.startswith("text/") or "; charset=" in media_type
+        return answer
+
+    def get(self, path: str, headers: Any = (), **options: Any) -> TestResponse:
+        return self.ask("GET", path, headers, **options)
+
+    def post(self, path: str, data: str | bytes = b"", headers: Any = (), **options: Any) -> TestResponse:
+        """With the key."""
+        return self.ask("POST", path, {**AUTH, **dict(headers)}, data=data, **options)
+
+    def publish(self, channel: str, data: object = "x", **options: Any) -> str:
+        """Publish without HTTP; return the id."""
+        return self.comet.publish(channel, data, **options).id
+
+    def poll(self, names: str, query: str = "") -> Any:
+        """What a poll that need not wait is told."""
+        answer = self.get(f"/channels/{names}/poll?timeout=1&{query}")
+        assert answer.status_code == 200
+        return answer.json
+
+    def stream(self, path: str, headers: Any = ()) -> Iterator[bytes]:
+        """The chunks of a stream as they come. Exhaust or close it."""
+        answer = self.get(path, headers)
+        assert answer.status_code == 200, answer.text
+        try:
+            yield from answer.iter_encoded()
+        finally:
+            answer.close()
+
+
+class Serve(Protocol):
+    def __call__(self, **settings: Any) -> Client: ...
+
+
+def assert_problem(answer: TestResponse, status: int, *words: str) -> None:
+    """The answer is a problem of this status, whose detail has these words."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json is not None
+    assert set(answer.json) == {"type", "title", "status", "detail"}
+    assert answer.json["status"] == status
+    assert "Traceback" not in answer.text
+    for word in words:
+        assert word in answer.json["detail"]

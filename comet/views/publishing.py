@@ -129,7 +129,7 @@ def _lines(body: bytes, most: int) -> Iterator[Update]:
     except UnicodeDecodeError as error:
         raise BadRequest(f"line {_line_of(body, error.start)} is not UTF-8.") from error
     for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
+        if line.strip(" \t\r"):
             try:
                 yield _of_line(line, most)
             except CometError as error:

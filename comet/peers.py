@@ -120,6 +120,8 @@ class Peers:
     def __init__(self, *, write_timeout: float = 20.0) -> None:
         self.write_timeout = write_timeout
         self.writers: set[Peer] = set()
+        #: Those whose request is still coming.
+        self.readers: set[Peer] = set()
         self._by_fd: dict[int, Peer] = {}
         self._epoll: Any = None
         self._watcher: Any = None
@@ -144,9 +146,9 @@ class Peers:
             self._epoll.close()
             self._sweeper = self._epoll = None
 
-    def cut_writers(self) -> None:
-        """Cut everybody who is still being written to."""
-        for peer in list(self.writers):
+    def cut_all(self) -> None:
+        """Cut everybody who is still being written to, or read from."""
+        for peer in [*self.writers, *self.readers]:
             peer.cut()
 
     def register(self, peer: Peer) -> None:

@@ -55,12 +55,15 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> I
                     peer.written()
                 if frame.ended or (wire.longest is not None and subscription.written >= wire.longest):
                     return
-                if frame.more:
-                    turn()  # a long history must not keep the others waiting
+            if frame is not None and frame.more:
+                turn()  # a long history must not keep the others waiting
             elif subscription.leaving:
+                # Also where something new comes all the time: else it would never end.
                 peer.writing()
                 yield wire.goodbye(controller.goodbye_retry())
                 return
+            elif frame is not None:
+                continue
             elif subscription.beating:
                 subscription.beating = False
                 if beat := wire.heartbeat(subscription.state):

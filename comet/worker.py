@@ -14,7 +14,7 @@ from .brokers import Broker, Receipt
 from .brokers.memory import MemoryBroker
 from .controller import Controller
 from .core.encodings import Encodings
-from .core.errors import BrokerAway, TooLarge, WrongServer
+from .core.errors import BrokerAway, Stopping, TooLarge, WrongServer
 from .core.log import Entry
 from .core.update import Update
 from .peers import Peers
@@ -110,6 +110,9 @@ class Worker:
     def publish(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Publish from any greenlet, or from a real thread: then the hub's thread does it while this one waits."""
         self.check()
+        if self.controller.stopping and self.alone:
+            # The next worker's log is another: its subscribers would never know of this.
+            raise Stopping("this worker is stopping; try again.", retry_after=1)
         for entry in entries:
             if isinstance(entry, Update) and len(entry.data) > self.settings.max_update:
                 most = self.settings.max_update
@@ -149,10 +152,11 @@ class Worker:
         """Drain when gunicorn's worker is told to stop. It calls no hook then, and would kill the streams."""
         while gunicorn_worker.alive:
             gevent.sleep(0.1)
-        self.triggers.stop()
+        gevent.spawn(self.triggers.stop)  # beside the drain: a trigger may need its time
+        gevent.sleep(0)
         self.controller.drain(self.settings.drain_seconds)
-        # Who takes no goodbye is cut, or the worker would wait for it until it is killed.
-        self.peers.cut_writers()
+        # Who takes no goodbye is cut, and who sends half a body: else the worker would wait until it is killed.
+        self.peers.cut_all()
 
     def _check(self, cfg: Any) -> None:
         """Refuse where gunicorn was told something else on its command line, or in a configuration that is not ours."""

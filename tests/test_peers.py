@@ -152,7 +152,7 @@ def test_cutting_all_writers_ends_their_writes(peers: Peers, pair: Pair) -> None
     peer.writing()
     writer = gevent.spawn(ours.sendall, b"x" * 50_000_000)
     gevent.sleep(0.02)
-    peers.cut_writers()
+    peers.cut_all()
     with pytest.raises(BrokenPipeError):
         writer.get(timeout=5)
     peer.release(last=True)

@@ -57,11 +57,15 @@ def _each_read_within(seconds: float) -> Iterator[None]:
     if not hasattr(sock, "settimeout"):
         yield
         return
+    peers = worker().peers
+    peer = peers.of(sock)
+    peers.readers.add(peer)
     sock.settimeout(seconds)
     try:
         yield
     finally:
         sock.settimeout(None)
+        peers.readers.discard(peer)
 
 
 def drop(response: Response) -> Response:

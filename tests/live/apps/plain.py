@@ -72,3 +72,8 @@ def thread(channel: str, text: str) -> str:
 def first(channel: str) -> str:
     """Wait for the first update in a view."""
     return next(comet.subscribe(channel, last=0)).data.decode()
+
+
+@app.get("/inside")
+def inside() -> dict[str, int]:
+    return {"streams": len(comet.worker.controller.streams)}

@@ -6,6 +6,7 @@ object, so that ``publish`` works from any greenlet, outside of any request.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -107,7 +108,7 @@ class Comet:
         only with ``repeat``.
         """
         check_channel(channel)
-        if seconds <= 0:
+        if not 0 < seconds < math.inf:
             raise ValueError(f"every {seconds} seconds: it takes a positive number.")
 
         def decorate(call: F) -> F:

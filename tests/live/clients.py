@@ -82,7 +82,7 @@ class Subscriber:
     """One client on one connection; a poll is asked again and again on the same.
 
     ``since`` is sent in the query, or as a header. ``items`` is all it saw; ``keep``: what to do with an item instead.
-    ``cursor`` is where it would go on. ``over``: the connection has ended.
+    ``cursor`` is where it would go on. ``over``: the connection has ended; ``cut_short``: by RST.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class Subscriber:
         self.received = 0
         self.answers = 0
         self.over = False
+        self.over_at = 0.0
         self.cut_short = False
         self.sock = connect(server, buffer)
         self.ask()
@@ -148,7 +149,8 @@ class Subscriber:
     @property
     def answered(self) -> bool:
         """It is a poll, and has its answer: now it may ask again."""
-        return self.response.complete and self.response.status == 200 and isinstance(self.reader, Poll)
+        goes_on = self.response.status == 200 and self.response.headers.get("connection") != "close"
+        return self.response.complete and goes_on and isinstance(self.reader, Poll)
 
     @property
     def seen(self) -> list[Seen]:
@@ -177,7 +179,7 @@ class Subscriber:
         return len(text)
 
     def _over(self) -> None:
-        self.over = True
+        self.over, self.over_at = True, time.monotonic()
         if not self.response.complete:
             self.response.eof()
             if self.response.complete and isinstance(self.reader, Poll):
@@ -271,6 +273,7 @@ class Crowd:
             subscriber.receive()
             if subscriber.over:
                 self.drop(subscriber)
+                subscriber.leave()
             elif subscriber.answered:
                 subscriber.ask()
 

@@ -13,6 +13,15 @@ from tests.live.readers import Seen, seq_of
 from tests.live.server import Server
 
 
+class Refused(Exception):
+    """The server did not take a batch, and said so."""
+
+    def __init__(self, answer: requests.Response) -> None:
+        super().__init__(f"{answer.status_code}: {answer.text}")
+        self.status = answer.status_code
+        self.headers = answer.headers
+
+
 class Publisher:
     """Publishes batches on one connection. ``acknowledged``: all that was answered with 201, in order."""
 
@@ -23,11 +32,12 @@ class Publisher:
         self._session.headers.update({**server.auth, "Content-Type": "application/x-ndjson"})
 
     def publish(self, updates: Iterable[tuple[str, str]]) -> list[Seen]:
-        """Publish (channel, data) in one batch; return them with the ids that they were given."""
+        """Publish (channel, data) in one batch; return them with the ids that they were given. Raises Refused."""
         batch = list(updates)
         body = "\n".join(json.dumps({"channel": channel, "data": data}) for channel, data in batch)
         answer = self._session.post(self.url, body.encode(), timeout=20)
-        assert answer.status_code == 201, answer.text
+        if answer.status_code != 201:
+            raise Refused(answer)
         epoch, _, first = answer.json()["first"].rpartition("-")
         assert seq_of(answer.json()["last"]) == int(first) + len(batch) - 1, "a batch has its places in a row"
         given = [Seen(data, f"{epoch}-{int(first) + place}", channel) for place, (channel, data) in enumerate(batch)]

@@ -78,6 +78,11 @@ class Server:
         except requests.RequestException:
             return False
 
+    @property
+    def runs(self) -> bool:
+        """Whether its master process is there."""
+        return self.process is not None and self.process.poll() is None
+
     def wait(self, seconds: float = 20) -> int:
         """Wait for its end; return its exit status."""
         assert self.process is not None

@@ -34,9 +34,13 @@ def read(most: int) -> bytes:
         size += len(piece)
         if size > most:
             raise TooLarge(f"more than {most} bytes; this takes no more.")
-    if length is not None and size < length:
-        raise BadRequest(f"the body ended after {size} of {length} bytes.")
-    return b"".join(pieces)
+    # A hook of the app may have read it, and Flask has kept it then, unless it was a form.
+    body = b"".join(pieces) or request.get_data()
+    if length is not None and len(body) < length:
+        raise BadRequest(f"the body ended after {size} of {length} bytes, or the application has read it as a form.")
+    if len(body) > most:
+        raise TooLarge(f"{len(body)} bytes; this takes at most {most}.")
+    return body
 
 
 def _pieces(timeout: float) -> Iterator[bytes]:

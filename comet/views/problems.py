@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from ..core.errors import CometError, TooManyChannels, Unauthorized, Unavailable
 from ..core.log import REMEMBERED
@@ -45,6 +46,8 @@ def _detail(error: HTTPException) -> str:
         return f"nothing is served at {request.path[:100]!r}: channels are at /channels/NAME, their wires below."
     if isinstance(error, MethodNotAllowed):
         return f"{request.method[:20]} is not served at {request.path[:100]!r}: it takes {_methods(error)}."
+    if isinstance(error, WebsocketMismatch):
+        return f"there is no WebSocket at {request.path[:100]!r}: streams are plain HTTP here, without Upgrade."
     return error.description or error.name
 
 

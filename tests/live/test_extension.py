@@ -169,6 +169,17 @@ def test_with_the_two_lines_a_wrong_start_is_stopped(
         server.__exit__()
 
 
+def test_a_second_worker_that_a_signal_asks_for_is_refused_by_one_line_more() -> None:
+    """gunicorn's master alone sees it coming."""
+    lines = f"{TWO_LINES}\nfrom comet.serving import pre_fork\n"
+    with Foreign("plain:app", "-k", "gevent", lines=lines) as server:
+        server.signal(signal.SIGTTIN)
+        until(lambda: "2 workers can't share the memory broker" in server.log())
+        until(lambda: len(server.workers()) == 1)
+        until(lambda: _up(server))
+        assert server.get("/comet/channels/a/text", stream=True).status_code == 200
+
+
 def test_with_the_two_lines_streams_are_drained() -> None:
     """On TERM each stream gets its goodbye and its proper end."""
     with Foreign("plain:app", "-k", "gevent", lines=TWO_LINES, drain_seconds=0.2) as server:
@@ -363,6 +374,28 @@ def test_without_the_exemption_a_csrf_token_is_needed(app: Server) -> None:
         for answer in (publish(app, "news", by=session), publish(app, "news", headers=app.auth)):
             assert answer.status_code == 400
             assert detail(answer) == "The CSRF token is missing."
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "chunked"])
+def test_a_body_that_a_hook_has_read_is_published_all_the_same(exempt: Server, chunked: bool) -> None:
+    """Flask has kept it; but it must not be larger than an update."""
+    headers = {**exempt.auth, "X-Read": "1", "Content-Type": "text/plain"}
+    for data, status in ((DATA[1].encode(), 201), (b"x" * 262_145, 413)):
+        body = iter([data]) if chunked else data
+        answer = requests.post(f"{exempt.url}/comet/channels/read", body, headers=headers, timeout=TIMEOUT)
+        assert answer.status_code == status, answer.text
+    with login(exempt, "viewer") as session:
+        assert session.get(f"{exempt.url}/comet/channels/read/latest", timeout=TIMEOUT).text == DATA[1]
+
+
+def test_a_form_is_read_by_csrf_protection_and_the_answer_says_so(app: Server) -> None:
+    """It looks for its token in there; with the exemption the body comes through."""
+    with login(app, "editor") as session:
+        token = session.get(f"{app.url}/token", timeout=TIMEOUT).text
+        form = {"X-CSRFToken": token, "Content-Type": "application/x-www-form-urlencoded"}
+        answer = publish(app, "news", "a=1", by=session, headers=form)
+    assert answer.status_code == 400
+    assert detail(answer) == "the body ended after 0 of 3 bytes, or the application has read it as a form."
 
 
 def test_who_may_publish_is_authorizes_decision(exempt: Server) -> None:

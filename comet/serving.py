@@ -46,7 +46,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "on_starting": on_starting,
         "when_ready": when_ready,
-        "pre_fork": pre_fork,
+        "nworkers_changed": nworkers_changed,
         "post_worker_init": post_worker_init,
         "worker_exit": worker_exit,
     }
@@ -105,10 +105,10 @@ def url_of(address: tuple[Any, ...], *, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{address[1]}"
 
 
-def pre_fork(server: Any, worker: Any) -> None:
-    """Refuse a second worker that a signal (TTIN) asks for."""
-    if server.num_workers > 1 and read_settings().broker == "memory":
-        server.log.error("%s", refuse_workers(server.num_workers))
+def nworkers_changed(server: Any, new: int, old: int | None) -> None:
+    """Refuse a second worker that a signal (TTIN) asks for, before it is forked."""
+    if old is not None and new > 1 and read_settings().broker == "memory":
+        server.log.error("comet: %s", refuse_workers(new))
         server.num_workers = 1
 
 

@@ -82,7 +82,8 @@ class Subscriber:
     """One client on one connection; a poll is asked again and again on the same.
 
     ``since`` is sent in the query, or as a header. ``items`` is all it saw; ``keep``: what to do with an item instead.
-    ``cursor`` is where it would go on. ``over``: the connection has ended; ``cut_short``: by RST.
+    ``refusal`` is what came with another status than 200. ``cursor`` is where it would go on. ``over``: the connection
+    has ended; ``cut_short``: by RST.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Subscriber:
         self.version = version
         self.parameters = parameters
         self.items: list[Item] = []
+        self.refusal = b""
         self.keep = keep or self.items.append
         self.received = 0
         self.answers = 0
@@ -189,6 +191,9 @@ class Subscriber:
         complete = self.response.complete
         body = self.response.feed(text)
         assert not complete or not body, "more after the end of the response"
+        if self.response.status != 200:
+            self.refusal += body
+            return
         for item in self.reader.feed(body) if body else ():
             self.keep(item)
         if self.response.complete and isinstance(self.reader, Poll):

@@ -171,7 +171,7 @@ def test_with_the_two_lines_a_wrong_start_is_stopped(
 
 def test_a_second_worker_that_a_signal_asks_for_is_refused_by_one_line_more() -> None:
     """gunicorn's master alone sees it coming."""
-    lines = f"{TWO_LINES}\nfrom comet.serving import pre_fork\n"
+    lines = f"{TWO_LINES}\nfrom comet.serving import nworkers_changed\n"
     with Foreign("plain:app", "-k", "gevent", lines=lines) as server:
         server.signal(signal.SIGTTIN)
         until(lambda: "2 workers can't share the memory broker" in server.log())

@@ -1,0 +1,113 @@
+"""Other servers that browser tests need: a site of pages at an origin of its own, and a line that can be cut."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Site:
+    """Pages of another origin."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, bytes] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self.origin = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Site:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def page(self, body: str) -> str:
+        """Publish a page; return its address."""
+        path = f"/{len(self.pages)}"
+        self.pages[path] = f'<!doctype html><meta charset="utf-8"><title>a page</title><body>{body}'.encode()
+        return self.origin + path
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        pages = self.pages
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                page = pages.get(self.path)
+                self.send_response(200 if page else 404)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(page or b"")))
+                self.end_headers()
+                self.wfile.write(page or b"")
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        return Handler
+
+
+class Line:
+    """A line to a server, at a port of its own. ``cut`` breaks the connections that are there; new ones are taken.
+
+    ``answers`` is all that came back over it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.to = port
+        self.answers = bytearray()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._ends: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._acceptor = threading.Thread(target=self._accept)
+
+    def __enter__(self) -> Line:
+        self._acceptor.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+        for end in self._ends:
+            end.close()
+
+    def cut(self) -> None:
+        for end in self._ends:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has gone already
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.to))
+            self._ends += near, far
+            for source, target, heard in ((near, far, bytearray()), (far, near, self.answers)):
+                thread = threading.Thread(target=_copy, args=(source, target, heard))
+                thread.start()
+                self._threads.append(thread)
+
+
+def _copy(source: socket.socket, target: socket.socket, heard: bytearray) -> None:
+    try:
+        while data := source.recv(65_536):
+            heard += data
+            target.sendall(data)
+    except OSError:
+        pass  # one of the two has gone
+    for end in (source, target):
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass

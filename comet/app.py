@@ -16,7 +16,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises SettingsError with a sentence for the operator. Its background greenlets start with
     ``app.extensions["comet"].start(worker)`` in gunicorn's ``post_worker_init``, or with the first request.
     """
-    settings = settings or load()
+    settings = settings.validate() if settings else load()
     app = Flask(__name__, static_folder=None)
     comet = Comet(app, url_prefix=None, settings=settings, direct_writes=settings.direct_writes)
     comet.worker.embedded = False

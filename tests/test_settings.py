@@ -240,6 +240,14 @@ def test_open_beyond_this_machine(bind: str) -> None:
         load({"COMET_OPEN": "1", "COMET_BIND": bind, "COMET_PUBLISH_KEY": "key"})
 
 
+def test_settings_that_a_program_makes() -> None:
+    """An app is not made of settings that would be refused at the start."""
+    from comet import create_app
+
+    with pytest.raises(SettingsError, match="COMET_OPEN"):
+        create_app(Settings(open=True, bind="0.0.0.0:80"))
+
+
 @pytest.mark.parametrize("bind", ["127.0.0.1:80", "127.1.2.3:80", "[::1]:80", "localhost:80", "[::ffff:127.0.0.1]:80"])
 def test_open_on_this_machine(bind: str) -> None:
     """COMET_OPEN is taken on every loopback address, beside a key too."""

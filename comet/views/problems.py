@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from http import HTTPStatus
+from http.client import responses
 
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -14,7 +14,7 @@ from ..core.log import REMEMBERED
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    title = HTTPStatus(status).phrase
+    title = responses.get(status, "Error")
     body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}) + "\n"
     return Response(body, status, headers, mimetype="application/problem+json")
 

@@ -96,7 +96,7 @@ class Controller:
     def read(self, subscription: Subscription, *, size: int = PIECE, limit: int = ENTRIES) -> Page:
         """Return what is new for a subscriber and move its cursor past it. An empty page: nothing is."""
         page = self.broker.since(subscription.position, size=size, limit=limit)
-        subscription.position.seq, subscription.position.doubt = page.seq, None
+        subscription.position.move(page.seq, page.told)
         return page
 
     def frame(self, subscription: Subscription, wire: Wire) -> Frame | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .brokers import Broker
-from .cohorts import Key, Subscription
+from .cohorts import Subscription
 from .core.wire import State, Wire
 
 
@@ -14,6 +14,9 @@ PIECE = 65_536
 
 #: Entries that are given at once.
 ENTRIES = 1000
+
+#: Who is written the same: (signature of the wire, state, SEQ of the cursor, losses told).
+Key = tuple[object, State, int, tuple[int, ...]]
 
 #: Bytes of frames that are remembered. They are forgotten when something new comes.
 REMEMBERED = 1 << 24
@@ -26,6 +29,7 @@ class Frame:
     text: bytes
     state: State
     seq: int
+    told: tuple[int, ...]
     more: bool
     ended: bool
 
@@ -46,9 +50,10 @@ class Frames:
         elif position.seq >= self.broker.log.last(position.names):
             return None
         else:
-            key = (wire.key, subscription.state, position.seq)
+            key = (wire.key, subscription.state, position.seq, position.told)
             frame = self._made.get(key) or self._remember(key, self._make(subscription, wire))
-        position.seq, position.doubt, subscription.state = frame.seq, None, frame.state
+        position.move(frame.seq, frame.told)
+        subscription.state = frame.state
         return frame
 
     def forget(self) -> None:
@@ -59,7 +64,7 @@ class Frames:
     def _make(self, subscription: Subscription, wire: Wire) -> Frame:
         page = self.broker.since(subscription.position, size=PIECE, limit=ENTRIES)
         text, state = wire.frame(page.entries, page.gap, subscription.state)
-        return Frame(text, state, page.seq, page.more, page.ended)
+        return Frame(text, state, page.seq, page.told, page.more, page.ended)
 
     def _remember(self, key: Key, frame: Frame) -> Frame:
         self._weight += len(frame.text) + 500

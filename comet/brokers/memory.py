@@ -6,12 +6,13 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
 
 from ..core.cursor import EPOCH_LETTERS
 from ..core.errors import NotFound, TooManyChannels
 from ..core.log import Entry, Log, Page, Position
 from ..core.rules import Rules
-from ..core.update import Closed, Update
+from ..core.update import Closed
 from . import Broker, Deliver, Receipt
 
 
@@ -70,7 +71,7 @@ class MemoryBroker:
 
     def _check_room(self, entries: Sequence[Entry]) -> None:
         log = self.log
-        new = {entry.channel for entry in entries if not log.exists(entry.channel)}
+        new = {entry.channel for entry in entries if not (log.exists(entry.channel) or self._known(entry))}
         for entry in entries:
             if isinstance(entry, Closed) and entry.channel in new:
                 raise NotFound(f"there is no channel {entry.channel}.")
@@ -82,20 +83,25 @@ class MemoryBroker:
 
     def _accept(self, entry: Entry, now: float) -> Receipt:
         log = self.log
-        if isinstance(entry, Update) and entry.key is not None:
-            keys = self._keys.setdefault(entry.channel, OrderedDict())
-            if known := keys.get(entry.key):
-                return Receipt(known.epoch, known.seq, known.prev, known.time, duplicate=True)
+        if known := self._known(entry):
+            return replace(known, duplicate=True)
         receipt = Receipt(log.epoch, log.head + 1, log.last((entry.channel,)), now)
         if isinstance(entry, Closed):
             log.append(Closed(entry.channel, now, log.epoch, receipt.seq))
             return receipt
         log.append(entry.placed(epoch=log.epoch, seq=receipt.seq, prev=receipt.prev, time=now))
         if entry.key is not None:
+            keys = self._keys.setdefault(entry.channel, OrderedDict())
             keys[entry.key] = receipt
             if len(keys) > KEYS_OF_A_CHANNEL:
                 keys.popitem(last=False)
         return receipt
+
+    def _known(self, entry: Entry) -> Receipt | None:
+        if isinstance(entry, Closed) or entry.key is None:
+            return None
+        keys = self._keys.get(entry.channel)
+        return keys.get(entry.key) if keys else None
 
 
 def _is_a_broker(broker: MemoryBroker) -> Broker:

@@ -17,6 +17,11 @@ from .update import Update
 Encode = Callable[[Update], bytes]
 
 
+#: What an encoding costs beside its bytes: key and dictionary entry. Measured: 172 to 207 with tracemalloc, 193 to 234
+#: of resident memory.
+OVERHEAD = 210
+
+
 class Encodings:
     """The encodings of updates, made once and kept while ``limit`` bytes last; the oldest go first."""
 
@@ -30,9 +35,9 @@ class Encodings:
         made = self._made.get(key)
         if made is None:
             made = self._made[key] = encode(update)
-            self.weight += len(made) + 250
+            self.weight += len(made) + OVERHEAD
             while self.weight > self.limit and len(self._made) > 1:
-                self.weight -= len(self._made.popitem(last=False)[1]) + 250
+                self.weight -= len(self._made.popitem(last=False)[1]) + OVERHEAD
         return made
 
 

@@ -6,7 +6,8 @@ waits, and nobody is remembered.
 Rule 1. Entries are appended in SEQ order over *all* channels: one cursor over several channels is safe only so.
 Rule 2. A reader at N has a gap exactly when the epoch differs, N is ahead of the head, or N < ``lost`` of one of its
 channels. A channel without a record counts as lost up to ``floor``: the greatest ``last`` of all forgotten channels.
-Rule 3. A gap is told once for all channels of an answer, before the first entry that follows it.
+Rule 3. A gap is told once for all channels of an answer, before the first entry that follows it. An answer that is
+read in pages remembers what it has told, by channel, until it has read past it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from operator import attrgetter
 
 from .cursor import NOWHERE, Cursor
@@ -46,8 +48,8 @@ class Gap:
 class Page:
     """What a reader gets next.
 
-    ``seq`` is its cursor afterwards; ``more`` says that it is not at the head yet; ``ended`` that a channel of its
-    set was closed, which ends the answer after these entries.
+    ``seq`` is its cursor afterwards, and ``told`` what it has then been told of losses; ``more`` says that it is not at
+    the head yet; ``ended`` that a channel of its set was closed, which ends the answer after these entries.
     """
 
     gap: Gap | None
@@ -55,6 +57,7 @@ class Page:
     seq: int
     more: bool
     ended: bool
+    told: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.gap)
@@ -65,12 +68,19 @@ class Position:
     """Where a reader stands, and how it reads.
 
     ``doubt`` is the gap that its cursor brought along: (cursor as sent, reason); it is told with the next page.
+    ``told``: up to which SEQ it knows of losses ahead of it, for each name; they are not told again while it reads up
+    to there.
     """
 
     names: tuple[str, ...]
     seq: int
     newest_only: bool = False
     doubt: tuple[str, str] | None = None
+    told: tuple[int, ...] = ()
+
+    def move(self, seq: int, told: tuple[int, ...] = ()) -> None:
+        """Stand behind a page that was read: ``seq`` and ``told`` are the page's."""
+        self.seq, self.told, self.doubt = seq, told, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +134,7 @@ class Log:
             self._evict()
 
     def tick(self, now: float, used: Container[str]) -> Iterator[None]:
-        """Let time pass: expire old updates, stop telling old ends, forget channels that nobody needs.
+        """Let time pass: expire old updates, stop telling old ends, forget channels that nobody needs for 60 s.
 
         ``used`` are the channels with subscribers; they are kept. Call it about once a second, and exhaust it:
         it yields after each 200 channels, where the caller may let others run.
@@ -139,11 +149,11 @@ class Log:
             self.weight += ring.weight - before
             if ring.closed and now - ring.closed_at >= REMEMBERED:
                 ring.closed = 0
-            if len(ring) or ring.closed or name in used or name in self.rules.names:
+            if len(ring) or name in used or name in self.rules.names:
                 ring.idle_since = None
             elif ring.idle_since is None:
                 ring.idle_since = now
-            elif now - ring.idle_since >= REMEMBERED:
+            elif now - ring.idle_since >= REMEMBERED and not ring.closed:
                 self.forget(name)
 
     def release(self, name: str) -> None:
@@ -185,10 +195,14 @@ class Log:
         """SEQ of the newest entry of these channels: all readers at or beyond it stand together."""
         return max(self.rings[name].last if name in self.rings else self.floor for name in names)
 
-    def lacks(self, names: Iterable[str], seq: int) -> bool:
-        """Whether a reader at ``seq`` of these channels has missed something that can't be supplied."""
+    def missed(self, names: Iterable[str], seq: int) -> tuple[int, ...]:
+        """Up to which SEQ a reader at ``seq`` has missed something that can't be supplied, for each of these channels
+        (0: nothing); empty if nothing at all is missed."""
         rings, floor = self.rings, self.floor
-        return any(rings[name].lacks(seq) if name in rings else seq < floor for name in names)
+        if seq >= self.head:
+            return ()
+        missed = [rings[name].missed(seq) if name in rings else floor if seq < floor else 0 for name in names]
+        return tuple(missed) if any(missed) else ()
 
     def begin(self, names: tuple[str, ...], since: str | None, last: int | None, *, newest_only: bool = False) -> Start:
         """Begin an answer: after the cursor ``since``, or with the ``last`` updates of each channel.
@@ -224,29 +238,22 @@ class Log:
     def read(self, at: Position, *, size: int = 65_536, limit: int = 1000) -> Page:
         """What is newer than the reader's cursor, in SEQ order: at most ``limit`` entries or about ``size`` bytes.
 
-        Does not move the reader: the caller does, with ``seq`` of the page, once the page is its own.
+        Does not move the reader: the caller does (``Position.move``), once the page is its own.
         """
         doubt = at.doubt
-        if doubt is None and self.lacks(at.names, at.seq):
+        missed = self.missed(at.names, at.seq)
+        if doubt is None and any(new > old for new, old in zip_longest(missed, at.told, fillvalue=0)):
             doubt = (str(self.cursor(at.seq)), "trimmed")
         entries: list[Entry] = []
         for entry in self._after(at):
             if isinstance(entry, Closed):
                 entries.append(entry)
-                return self._page(doubt, entries, entry.seq, more=False, ended=True)
+                return Page(_gap(doubt, entries), entries, entry.seq, more=False, ended=True)
             size -= len(entry.data)
             if entries and (size < 0 or len(entries) >= limit):
-                return self._page(doubt, entries, entries[-1].seq, more=True)
+                return Page(_gap(doubt, entries), entries, entries[-1].seq, more=True, ended=False, told=missed)
             entries.append(entry)
-        return self._page(doubt, entries, self.head, more=False)
-
-    def _page(
-        self, doubt: tuple[str, str] | None, entries: list[Entry], seq: int, *, more: bool, ended: bool = False
-    ) -> Page:
-        if doubt is None:
-            return Page(None, entries, seq, more, ended)
-        first = next((entry.id for entry in entries if isinstance(entry, Update)), None)
-        return Page(Gap(doubt[0], first, doubt[1]), entries, seq, more, ended)
+        return Page(_gap(doubt, entries), entries, self.head, more=False, ended=False)
 
     def _after(self, at: Position) -> Iterator[Entry]:
         sources = [self._channel(name, at) for name in at.names]
@@ -262,3 +269,10 @@ class Log:
             yield from ring.recent(1) if ring.updates and ring.updates[-1].seq > at.seq else ()
         else:
             yield from ring.after(at.seq)
+
+
+def _gap(doubt: tuple[str, str] | None, entries: Iterable[Entry]) -> Gap | None:
+    if doubt is None:
+        return None
+    since, reason = doubt
+    return Gap(since, next((entry.id for entry in entries if isinstance(entry, Update)), None), reason)

@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 from .cursor import Cursor
@@ -136,7 +137,9 @@ class Update:
 
     def placed(self, *, epoch: str, seq: int, prev: int, time: float) -> Update:
         """Return this update with its place in the log."""
-        return Update(self.channel, self.data, self.type, self.event, self.key, time, epoch, seq, prev)
+        # Interned: a history has the same channel and type over and over, a third of what a short update takes.
+        channel, media_type = intern(self.channel), intern(self.type)
+        return Update(channel, self.data, media_type, self.event, self.key, time, epoch, seq, prev)
 
     @property
     def id(self) -> str:

@@ -21,6 +21,7 @@ def explore(examples: int, **more: int) -> settings:
         derandomize=FARTHER == 1,
         database=None,
         deadline=None,
+        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
         **more,
     )

@@ -170,6 +170,10 @@ class Text(Wire):
         return self.encodings.get(update, "text", to_line)
 
 
+#: Chromium shows nothing of another site's picture before it has looked at so many bytes of the response.
+_LOOKED_AT = 1024
+
+
 class Multipart(Wire):
     """``multipart/x-mixed-replace``: each part replaces the one before, with no script.
 
@@ -190,16 +194,27 @@ class Multipart(Wire):
     def frame(self, entries: Iterable[Entry], gap: Gap | None, state: State) -> tuple[bytes, State]:
         written = []
         for update in entries:
-            if isinstance(update, Closed) or self.boundary in update.data or (state and update.type != state[0]):
+            if isinstance(update, Closed) or not self._shows(update, state):
                 continue
             if state is None:
-                written.append(self._head(update.type))
+                written.append(self._first_head(update))
             state = (update.type, update)
             written.append(self._part(update))
         return b"".join(written), state
 
+    def _shows(self, update: Update, state: State) -> bool:
+        # An empty part shows as a broken image.
+        return bool(update.data) and self.boundary not in update.data and (state is None or update.type == state[0])
+
     def _part(self, update: Update) -> bytes:
         return update.data + b"\r\n--" + self.boundary + b"\r\n" + self._head(update.type)
+
+    def _first_head(self, update: Update) -> bytes:
+        head = self._head(update.type)
+        missing = _LOOKED_AT - len(update.data)
+        if missing > 0 and update.essence.startswith("image/"):
+            head = b"Comet-Padding: " + b"." * missing + b"\r\n" + head
+        return head
 
     def _head(self, media_type: str) -> bytes:
         if media_type.lower().startswith("text/") and "charset" not in media_type.lower():

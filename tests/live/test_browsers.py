@@ -50,7 +50,7 @@ def stranger() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def server(friend: Site) -> Iterator[Server]:
-    with Server(demo=1, open=1, heartbeat=1, drain_seconds=1, allowed_origins=friend.origin) as running:
+    with Server(demo=1, open=1, drain_seconds=1, allowed_origins=friend.origin) as running:
         yield running
 
 
@@ -108,7 +108,7 @@ def test_a_multipart_picture_is_shown_as_soon_as_it_is_published(
 def test_an_img_shows_the_multipart_stream_of_another_site(
     server: Server, browser: Browser, friend: Site, channel: str
 ) -> None:
-    """An <img> on any page changes as images are published, without scripts."""
+    """An <img> on any page shows even a small image at once, and changes as images are published, without scripts."""
     server.publish(channel, square(RED), SVG)
     page = friend.page(f'<img src="{server.url}/channels/{channel}/multipart" alt="live">')
     browser.open(page, scripts=False)

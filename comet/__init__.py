@@ -12,7 +12,7 @@ The map of the house; imports run one way, from the top down:
 * ``worker``: everything that lives in one process, wired together
 * ``streams``: the generators; ``peers``: the TCP connections under them
 * ``controller``: ``add``, ``remove``, ``update``: the choke point, the deliverer, the cohorts
-* ``brokers``: where the log lives; ``triggers``: the greenlets that watch sources and publish
+* ``broker_url``, ``brokers``: where the log lives; ``triggers``: the greenlets that watch sources and publish
 * ``core``: updates, log, cursors, gaps, wires: pure values and bytes
 """
 

@@ -20,8 +20,8 @@ from .core.wire import State, Wire
 #: Subscribers that stand together. They are woken without a pause: 128 of them take a few milliseconds.
 COHORT = 128
 
-#: Who shares bytes: (signature of the wire, state, SEQ of the cursor).
-Key = tuple[object, State, int]
+#: Who shares bytes: (signature of the wire, state, epoch and SEQ of the cursor).
+Key = tuple[object, State, str, int]
 
 
 class Subscription:
@@ -65,8 +65,9 @@ class Cohort:
         self.members: set[Subscription] = set()
 
     @property
-    def seq(self) -> int:
-        return self.key[2]
+    def place(self) -> tuple[str, int]:
+        """Epoch and SEQ of the cursor."""
+        return self.key[2:]
 
     @property
     def full(self) -> bool:
@@ -91,7 +92,7 @@ class Cohorts:
         self.leave(subscription)  # it may have been woken alone
         wire, names = subscription.wire, subscription.names
         # Where the newest entry of its channels is: whoever has had that stands here, wherever the head is.
-        key = (wire.key if wire else names, subscription.state, self.log.last(names))
+        key = (wire.key if wire else names, subscription.state, self.log.epoch, self.log.last(names))
         cohort = self._with_room.get(key)
         if cohort is None or cohort.full:
             cohort = self._with_room[key] = self._gather(key, names)
@@ -121,7 +122,7 @@ class Cohorts:
         waiting: set[Cohort] = set()
         for name in names:
             waiting |= self._by_channel.get(name, set())
-        return [cohort for cohort in waiting if cohort.seq < self.log.last(cohort.names)]
+        return [cohort for cohort in waiting if cohort.place != (self.log.epoch, self.log.last(cohort.names))]
 
     def due(self, now: float) -> list[Cohort]:
         """The cohorts that have been silent for long enough."""

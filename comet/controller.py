@@ -19,10 +19,10 @@ import gevent
 from gevent.event import Event
 
 from .breath import breathe, turn
-from .brokers import Broker, Receipt, Tidies
+from .brokers import Broker, CatchesUp, HasHealth, Receipt, Tidies
 from .cohorts import Cohorts, Subscription
 from .core.errors import Full, Stopping
-from .core.log import Entry, Log, Page
+from .core.log import Entry, Log, Page, Start
 from .core.wire import Wire
 from .frames import ENTRIES, PIECE, Frame, Frames
 
@@ -88,6 +88,11 @@ class Controller:
         if len(self.streams) >= self.max_streams:
             raise Full(f"this worker holds {self.max_streams} streams already (COMET_MAX_STREAMS).", retry_after=10)
 
+    def check_broker(self) -> None:
+        """Raise BrokerAway if nothing can be published now."""
+        if isinstance(self.broker, HasHealth):
+            self.broker.check()
+
     def subscribers(self, name: str) -> int:
         return self._subscribers.get(name, 0)
 
@@ -96,8 +101,17 @@ class Controller:
     def read(self, subscription: Subscription, *, size: int = PIECE, limit: int = ENTRIES) -> Page:
         """Return what is new for a subscriber and move its cursor past it. An empty page: nothing is."""
         page = self.broker.since(subscription.position, size=size, limit=limit)
-        subscription.position.move(page.seq, page.told)
+        subscription.position.move(page.epoch, page.seq, page.told)
         return page
+
+    def begin(self, names: tuple[str, ...], since: str | None, last: int | None, *, newest_only: bool = False) -> Start:
+        """Begin an answer (see ``Log.begin``)."""
+        start = self.log.begin(names, since, last, newest_only=newest_only)
+        if start.position.doubt and isinstance(self.broker, CatchesUp):
+            # Another worker may have delivered more than this one has seen; or begun another epoch.
+            self.broker.catch_up()
+            start = self.log.begin(names, since, last, newest_only=newest_only)
+        return start
 
     def frame(self, subscription: Subscription, wire: Wire) -> Frame | None:
         """Return what is to be written next to a streaming subscriber, and move it past that; None: nothing is."""

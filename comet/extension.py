@@ -139,7 +139,7 @@ class Comet:
         self.worker.check()
         self.worker.check_thread()
         self.worker.start()
-        return self._updates(self.worker.controller.log.begin(names, since, last), on_gap)
+        return self._updates(self.worker.controller.begin(names, since, last), on_gap)
 
     def _updates(self, start: Start, on_gap: Callable[[Gap], None] | None) -> Iterator[Update]:
         yield from start.entries

@@ -15,8 +15,8 @@ PIECE = 65_536
 #: Entries that are given at once.
 ENTRIES = 1000
 
-#: Who is written the same: (signature of the wire, state, SEQ of the cursor, losses told).
-Key = tuple[object, State, int, tuple[int, ...]]
+#: Who is written the same: (signature of the wire, state, epoch and SEQ of the cursor, losses told).
+Key = tuple[object, State, str, int, tuple[int, ...]]
 
 #: Bytes of frames that are remembered. They are forgotten when something new comes.
 REMEMBERED = 1 << 24
@@ -28,6 +28,7 @@ class Frame:
 
     text: bytes
     state: State
+    epoch: str
     seq: int
     told: tuple[int, ...]
     more: bool
@@ -45,15 +46,15 @@ class Frames:
     def next(self, subscription: Subscription, wire: Wire) -> Frame | None:
         """Return what is to be written next to a subscriber, and move it past that; None if nothing is new."""
         position = subscription.position
-        if position.doubt is not None:
+        if position.doubt is not None or position.epoch != self.broker.log.epoch:
             frame = self._make(subscription, wire)  # its gap is its own
-        elif position.seq >= self.broker.log.last(position.names):
+        elif not self.broker.log.has_news(position):
             return None
         else:
-            key = (wire.key, subscription.state, position.seq, position.told)
+            key = (wire.key, subscription.state, position.epoch, position.seq, position.told)
             frame = self._made.get(key) or self._remember(key, self._make(subscription, wire))
-        position.move(frame.seq, frame.told)
         subscription.state = frame.state
+        position.move(frame.epoch, frame.seq, frame.told)
         return frame
 
     def forget(self) -> None:
@@ -64,7 +65,7 @@ class Frames:
     def _make(self, subscription: Subscription, wire: Wire) -> Frame:
         page = self.broker.since(subscription.position, size=PIECE, limit=ENTRIES)
         text, state = wire.frame(page.entries, page.gap, subscription.state)
-        return Frame(text, state, page.seq, page.told, page.more, page.ended)
+        return Frame(text, state, page.epoch, page.seq, page.told, page.more, page.ended)
 
     def _remember(self, key: Key, frame: Frame) -> Frame:
         self._weight += len(frame.text) + 500

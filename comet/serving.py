@@ -80,7 +80,8 @@ def on_starting(server: Any) -> None:
 def when_ready(server: Any) -> None:
     """With the demo: say on standard output where to look and what to type."""
     settings = read_settings()
-    address = server.LISTENERS[0].getsockname()
+    # With reuse_port each worker opens its own.
+    address = server.LISTENERS[0].getsockname() if server.LISTENERS else server.cfg.address[0]
     if settings.demo and not isinstance(address, str):  # a Unix socket has no page to open
         print(banner(settings, url_of(address, tls=server.cfg.is_ssl)), flush=True)
 

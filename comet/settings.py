@@ -77,8 +77,10 @@ class Settings:
         """Return these settings. Raises SettingsError for values that are right alone but not together."""
         if self.workers > 1 and self.broker == "memory":
             raise SettingsError(refuse_workers(self.workers))
-        if self.broker != "memory":
-            _refuse("COMET_BROKER", self.broker, "memory (sqlite:///FILE and redis://… are not built yet)")
+        if not re.fullmatch(r"memory|sqlite:///.+|rediss?://.+", self.broker):
+            _refuse(
+                "COMET_BROKER", self.broker, "memory, sqlite:///FILE, or redis://[:PASSWORD@]HOST[:PORT][/DATABASE]"
+            )
         if self.open and not is_loopback(self.bind):
             raise SettingsError(refuse_open("COMET_BIND", self.bind))
         return self

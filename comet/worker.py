@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any, TypeVar
 
 import gevent
 from gevent import get_hub, monkey
 
 from .access import Access
-from .brokers import Broker, Receipt
+from .broker_url import make_broker
+from .brokers import Broker, Leases, Receipt
 from .brokers.memory import MemoryBroker
 from .controller import Controller
 from .core.encodings import Encodings
@@ -32,7 +31,6 @@ T = TypeVar("T")
 #: Seconds that a real thread waits for the hub's thread to publish for it.
 HANDOVER = 10.0
 
-_seq = attrgetter("seq")
 _thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 _new_lock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
 
@@ -44,46 +42,23 @@ class Worker:
         self.settings = settings
         self.embedded = embedded
         # A quarter for encodings: those are made again when they are missed, history is not.
+        broker = broker or make_broker(settings, settings.memory * 3 // 4)
         self.encodings = Encodings(settings.memory // 4)
-        self.controller = self._control(broker or self._memory())
+        self.controller = Controller(broker, heartbeat=settings.heartbeat, max_streams=settings.max_streams)
         self.peers = Peers(write_timeout=settings.write_timeout)
         self.access = Access(
             settings.rules, keys=settings.publish_key, open=settings.open, origins=settings.allowed_origins
         )
         self.refusals = Refusals()
-        self.triggers = Supervisor(self.publish)
+        self.triggers = Supervisor(self.publish, leases=broker if isinstance(broker, Leases) else None)
         self.started = False
         #: Whether this process must be the only one: what it publishes no other sees.
-        self.alone = isinstance(self.controller.broker, MemoryBroker)
-        self._born_in = os.getpid() if broker is None else 0
+        self.alone = isinstance(broker, MemoryBroker)
         self._refusal = ""
         self._hub_thread = 0
         self._loop: Any = None
         self._watcher: gevent.Greenlet | None = None
         self._before_start = _new_lock()
-
-    def _memory(self) -> MemoryBroker:
-        return MemoryBroker(
-            rules=self.settings.rules,
-            limit=self.settings.memory * 3 // 4,
-            max_channels=self.settings.max_channels,
-            idempotency_seconds=self.settings.idempotency_seconds,
-        )
-
-    def _control(self, broker: Broker) -> Controller:
-        return Controller(broker, heartbeat=self.settings.heartbeat, max_streams=self.settings.max_streams)
-
-    def _own_the_log(self) -> None:
-        """After a fork (gunicorn --preload): go on with a log of this process, and what was published before.
-
-        The old one is the parent's and its next child's too: they would give out the same ids.
-        """
-        if self._born_in in (0, os.getpid()):
-            return
-        self._born_in = os.getpid()
-        kept = sorted((update for ring in self.controller.log.rings.values() for update in ring), key=_seq)
-        self.controller = self._control(self._memory())
-        self.controller.broker.publish(kept)
 
     def start(self, gunicorn_worker: Any = None) -> None:
         """Start the background greenlets, once. With gunicorn's worker, also drain when it is told to stop.
@@ -95,7 +70,6 @@ class Worker:
             self._watcher = self._watcher or gevent.spawn(self._watch, gunicorn_worker)
         if not self.started:
             self.started = True
-            self._own_the_log()
             self._hub_thread, self._loop = _thread_id(), get_hub().loop
             self.controller.start()
             self.peers.start()
@@ -142,7 +116,6 @@ class Worker:
         if not self.started:
             # Nobody waits yet, and each thread of such a server may come here.
             with self._before_start:
-                self._own_the_log()
                 return self.controller.broker.publish(entries)
         if _thread_id() != self._hub_thread:
             return self._in_hub(lambda: self.controller.update(entries))

@@ -11,7 +11,7 @@ from comet.core.wire import SSE, Multipart, Text
 def waiting(cohorts: Cohorts, *names: str, wire: type = SSE) -> Subscription:
     for name in names:
         cohorts.log.open(name)
-    subscription = Subscription(Position(names, cohorts.log.head), wire(names))
+    subscription = Subscription(Position(names, cohorts.log.head, cohorts.log.epoch), wire(names))
     cohorts.join(subscription)
     return subscription
 
@@ -36,7 +36,7 @@ def test_another_wire_or_channel_or_state_is_another_cohort() -> None:
     cohorts = make()
     subscriptions = [waiting(cohorts, "a"), waiting(cohorts, "b"), waiting(cohorts, "a", "b")]
     subscriptions += [waiting(cohorts, "a", wire=Text), waiting(cohorts, "a", wire=Multipart)]
-    other = Subscription(Position(("a",), 0), Multipart(("a",)))
+    other = Subscription(Position(("a",), 0, cohorts.log.epoch), Multipart(("a",)))
     other.state = ("image/png", None)
     cohorts.join(other)
     assert len({id(each.cohort) for each in [*subscriptions, other]}) == 6

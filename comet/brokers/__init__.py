@@ -6,14 +6,20 @@ channels, *then* calls ``deliver`` with the names of the channels that have some
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from ..core.cursor import EPOCH_LETTERS
 from ..core.log import Entry, Log, Page, Position
 
 
 Deliver = Callable[[Iterable[str]], None]
+
+
+def new_epoch() -> str:
+    return "".join(secrets.choice(EPOCH_LETTERS) for _ in range(8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,47 @@ class Broker(Protocol):
 
     def stop(self) -> None:
         """Let go of everything. Nobody publishes afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a trigger. ``fence`` grows with each new holder: who comes late with an old one is refused."""
+
+    name: str
+    fence: int
+
+
+@runtime_checkable
+class Leases(Protocol):
+    """A broker that several workers share: of them one runs a trigger, and publishing knows where its source stands."""
+
+    def lease(self, name: str, seconds: float) -> Lease | None:
+        """Take the lease, or renew one's own, for so long; None: another worker has it."""
+
+    def give_back(self, lease: Lease) -> None:
+        """Let the next worker have it at once."""
+
+    def publish_under(self, lease: Lease, entries: Sequence[Entry], checkpoint: str | None = None) -> list[Receipt]:
+        """Publish and remember the checkpoint, both or neither. Raises LeaseLost if another worker has the lease."""
+
+    def checkpoint(self, name: str) -> str | None:
+        """What was last remembered under this lease."""
+
+
+@runtime_checkable
+class CatchesUp(Protocol):
+    """A broker whose log here may be behind what other workers have delivered already."""
+
+    def catch_up(self) -> None:
+        """Take over what is new, now. Asked before a cursor is called one from the future."""
+
+
+@runtime_checkable
+class HasHealth(Protocol):
+    """A broker that may be out of reach."""
+
+    def check(self) -> None:
+        """Raise BrokerAway, with the reason, if nothing can be published now."""
 
 
 @runtime_checkable

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
-from ..core.cursor import EPOCH_LETTERS
 from ..core.errors import NotFound, TooManyChannels
 from ..core.log import Entry, Log, Page, Position
 from ..core.rules import Rules
 from ..core.update import Closed
-from . import Broker, Deliver, Receipt
+from . import Broker, Deliver, Receipt, new_epoch
 
 
 #: So many keys of a channel are remembered, however fast they come.
 KEYS_OF_A_CHANNEL = 10_000
-
-
-def new_epoch() -> str:
-    return "".join(secrets.choice(EPOCH_LETTERS) for _ in range(8))
 
 
 class MemoryBroker:
@@ -42,14 +38,17 @@ class MemoryBroker:
         self._clock = clock
         self._keys: dict[str, OrderedDict[str, Receipt]] = {}
         self._deliver: Deliver = lambda names: None
+        self._process = os.getpid()
 
     def start(self, deliver: Deliver) -> None:
+        self._own_the_log()
         self._deliver = deliver
 
     def stop(self) -> None:
         self._deliver = lambda names: None
 
     def publish(self, entries: Sequence[Entry]) -> list[Receipt]:
+        self._own_the_log()
         self._check_room(entries)
         now = self._clock()
         receipts = [self._accept(entry, now) for entry in entries]
@@ -68,6 +67,20 @@ class MemoryBroker:
                 keys.popitem(last=False)
             if not keys:
                 del self._keys[channel]
+
+    def _own_the_log(self) -> None:
+        """After a fork (gunicorn --preload): go on in another epoch with what was published before.
+
+        The old one is the parent's, and its next child's too: they would give out the same ids.
+        """
+        if self._process == os.getpid():
+            return
+        self._process = os.getpid()
+        kept = sorted((update for ring in self.log.rings.values() for update in ring), key=attrgetter("seq"))
+        self._keys.clear()
+        self.log.restart(new_epoch())
+        for update in kept:
+            self._accept(update, update.time)
 
     def _check_room(self, entries: Sequence[Entry]) -> None:
         log = self.log

@@ -15,6 +15,7 @@
         * :class:`Stopping`: the worker drains
         * :class:`BrokerAway`: the log can't be reached; the update may have been accepted
         * :class:`WrongServer`: this server can't hold streams
+        * :class:`LeaseLost`: another worker runs this trigger now
 
 The text of an error is written for the person who caused it: what was wrong, and what would be right.
 """
@@ -87,4 +88,8 @@ class BrokerAway(Unavailable):
 
 
 class WrongServer(Unavailable):
+    pass
+
+
+class LeaseLost(Unavailable):
     pass

@@ -4,8 +4,9 @@ A subscriber is a cursor over this log. Reading is asking "what is newer than N 
 waits, and nobody is remembered.
 
 Rule 1. Entries are appended in SEQ order over *all* channels: one cursor over several channels is safe only so.
-Rule 2. A reader at N has a gap exactly when the epoch differs, N is ahead of the head, or N < ``lost`` of one of its
-channels. A channel without a record counts as lost up to ``floor``: the greatest ``last`` of all forgotten channels.
+Rule 2. A reader at N has a gap exactly when the epoch differs, N is ahead of the head, N lies in a hole that a restart
+has left, or N < ``lost`` of one of its channels. A channel without a record counts as lost up to ``floor``: the
+greatest ``last`` of all forgotten channels.
 Rule 3. A gap is told once for all channels of an answer, before the first entry that follows it. An answer that is
 read in pages remembers what it has told, by channel, until it has read past it.
 """
@@ -54,6 +55,7 @@ class Page:
 
     gap: Gap | None
     entries: Sequence[Entry]
+    epoch: str
     seq: int
     more: bool
     ended: bool
@@ -74,13 +76,14 @@ class Position:
 
     names: tuple[str, ...]
     seq: int
+    epoch: str
     newest_only: bool = False
     doubt: tuple[str, str] | None = None
     told: tuple[int, ...] = ()
 
-    def move(self, seq: int, told: tuple[int, ...] = ()) -> None:
-        """Stand behind a page that was read: ``seq`` and ``told`` are the page's."""
-        self.seq, self.told, self.doubt = seq, told, None
+    def move(self, epoch: str, seq: int, told: tuple[int, ...] = ()) -> None:
+        """Stand behind a page that was read: all three are the page's."""
+        self.epoch, self.seq, self.told, self.doubt = epoch, seq, told, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,9 @@ class Log:
         self.limit = limit
         self.head = 0
         self.floor = 0
+        #: SEQs that were jumped over: (the head before, the first that may be given out after). Whoever stands between
+        #: has seen updates that this log does not know.
+        self.holes: list[tuple[int, int]] = []
         self.weight = 0
         self.published = 0
         self.rings: dict[str, Ring] = {}
@@ -114,6 +120,22 @@ class Log:
             ring = self.rings[name] = Ring(self.rules[name], self.floor)
         return ring
 
+    def adopt(self, name: str, lost: int) -> None:
+        """Know a channel that exists in the broker already. Its entries after ``lost`` are appended next."""
+        ring = self.open(name)
+        ring.last = ring.lost = lost
+        self._exists(ring)
+
+    def restart(self, epoch: str) -> None:
+        """Begin an empty log of another epoch. Every reader of the old one is told the gap."""
+        self.epoch = epoch
+        self.head = self.floor = self.weight = self.published = 0
+        self.holes = []
+        names = list(self.rings)
+        self.rings = {}
+        for name in names:
+            self.open(name)
+
     def append(self, entry: Entry) -> None:
         """Take the next entry of the broker's log. Its SEQ must be greater than the head."""
         if entry.seq <= self.head:
@@ -123,11 +145,11 @@ class Log:
         if isinstance(entry, Closed):
             ring.close(entry.seq, entry.time)
         else:
+            if entry.prev > max(ring.last, self.floor):
+                ring.skip(entry.prev)
             ring.append(entry)
         ring.idle_since = None
-        if not ring.published:
-            ring.published = True
-            self.published += 1
+        self._exists(ring)
         self.head = entry.seq
         self.weight += ring.weight - before
         if self.weight > self.limit:
@@ -155,6 +177,11 @@ class Log:
                 ring.idle_since = now
             elif now - ring.idle_since >= REMEMBERED and not ring.closed:
                 self.forget(name)
+
+    def _exists(self, ring: Ring) -> None:
+        if not ring.published:
+            ring.published = True
+            self.published += 1
 
     def release(self, name: str) -> None:
         """The last subscriber of a channel has left: a name that was never published needs no record."""
@@ -204,6 +231,10 @@ class Log:
         missed = [rings[name].missed(seq) if name in rings else floor if seq < floor else 0 for name in names]
         return tuple(missed) if any(missed) else ()
 
+    def lacks(self, names: Iterable[str], seq: int) -> bool:
+        """Whether a reader at ``seq`` of these channels has missed something that can't be supplied from here."""
+        return bool(self.missed(names, seq))
+
     def begin(self, names: tuple[str, ...], since: str | None, last: int | None, *, newest_only: bool = False) -> Start:
         """Begin an answer: after the cursor ``since``, or with the ``last`` updates of each channel.
 
@@ -218,7 +249,7 @@ class Log:
                 recent += ring.recent(min(count, 1) if newest_only or ring.rule.conflate else count)
         recent.sort(key=_seq)
         place = recent[0].seq - 1 if recent else self.head
-        return Start(Position(names, self.head, newest_only), recent, self.cursor(place))
+        return Start(Position(names, self.head, self.epoch, newest_only), recent, self.cursor(place))
 
     def _resume(self, names: tuple[str, ...], since: str, newest_only: bool) -> Start:
         cursor = Cursor.parse(since)
@@ -226,20 +257,27 @@ class Log:
             reason = "unknown"
         elif cursor.epoch != self.epoch:
             reason = "epoch"
-        elif cursor.seq > self.head:
+        elif cursor.seq > self.head or any(before < cursor.seq < after for before, after in self.holes):
             reason = "future"
         else:
-            return Start(Position(names, cursor.seq, newest_only), (), cursor)
+            return Start(Position(names, cursor.seq, self.epoch, newest_only), (), cursor)
         # Who comes back with the cursor of this answer before having read its gap must be told the gap again.
         # A cursor from the future would pass for a good one later: it is not handed back.
         again = cursor if cursor is not None and reason == "epoch" else NOWHERE
-        return Start(Position(names, 0, newest_only, (since[:QUOTED], reason)), (), again)
+        return Start(Position(names, 0, self.epoch, newest_only, (since[:QUOTED], reason)), (), again)
+
+    def has_news(self, at: Position) -> bool:
+        """Whether there is anything to tell this reader."""
+        return at.seq < self.last(at.names) or at.doubt is not None or at.epoch != self.epoch
 
     def read(self, at: Position, *, size: int = 65_536, limit: int = 1000) -> Page:
         """What is newer than the reader's cursor, in SEQ order: at most ``limit`` entries or about ``size`` bytes.
 
         Does not move the reader: the caller does (``Position.move``), once the page is its own.
         """
+        if at.epoch != self.epoch:
+            gone = at.doubt or (str(Cursor(at.epoch, at.seq)), "epoch")
+            at = Position(at.names, 0, self.epoch, at.newest_only, gone)
         doubt = at.doubt
         missed = self.missed(at.names, at.seq)
         if doubt is None and any(new > old for new, old in zip_longest(missed, at.told, fillvalue=0)):
@@ -248,12 +286,14 @@ class Log:
         for entry in self._after(at):
             if isinstance(entry, Closed):
                 entries.append(entry)
-                return Page(_gap(doubt, entries), entries, entry.seq, more=False, ended=True)
+                return Page(_gap(doubt, entries), entries, self.epoch, entry.seq, more=False, ended=True)
             size -= len(entry.data)
             if entries and (size < 0 or len(entries) >= limit):
-                return Page(_gap(doubt, entries), entries, entries[-1].seq, more=True, ended=False, told=missed)
+                return Page(
+                    _gap(doubt, entries), entries, self.epoch, entries[-1].seq, more=True, ended=False, told=missed
+                )
             entries.append(entry)
-        return Page(_gap(doubt, entries), entries, self.head, more=False, ended=False)
+        return Page(_gap(doubt, entries), entries, self.epoch, self.head, more=False, ended=False)
 
     def _after(self, at: Position) -> Iterator[Entry]:
         sources = [self._channel(name, at) for name in at.names]

@@ -95,6 +95,13 @@ class Ring:
             self.drop()
         self.expire(update.time)
 
+    def skip(self, prev: int) -> None:
+        """Something up to ``prev`` never came here: what is older can't be supplied without a hole any more."""
+        while len(self):
+            self.drop()
+        self.last = self.lost = prev
+        self.closed = 0
+
     def drop(self) -> None:
         """Forget the oldest update. The ring must not be empty."""
         gone = self.updates[self.start]

@@ -12,8 +12,10 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from ..brokers import Receipt
+from ..brokers import Leases, Receipt
+from ..core.errors import LeaseLost
 from ..core.update import Update
+from .turns import Turn
 
 
 log = logging.getLogger("comet")
@@ -60,9 +62,15 @@ class Supervisor:
     """
 
     def __init__(
-        self, publish: Publish, *, first_pause: float = FIRST_PAUSE, longest_pause: float = LONGEST_PAUSE
+        self,
+        publish: Publish,
+        *,
+        leases: Leases | None = None,
+        first_pause: float = FIRST_PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         self.publish = publish
+        self.leases = leases
         self.first_pause = first_pause
         self.longest_pause = longest_pause
         self.triggers: list[Trigger] = []
@@ -89,12 +97,31 @@ class Supervisor:
         gevent.joinall(greenlets, timeout=PATIENCE)
         gevent.killall(greenlets, timeout=PATIENCE)
 
+    def _run(self, trigger: Trigger) -> bool:
+        """Run a trigger until it ends; where workers share it, when it is this one's turn. True: it ended by itself."""
+        if self.leases is None:
+            trigger.run(self.publish)
+            return True
+        turn = Turn(self.leases, trigger.name, trigger.stop)
+        try:
+            if not turn.begin(self._stopping):
+                return True
+            try:
+                trigger.run(turn.publish)
+            except LeaseLost:
+                return False
+            return turn.lease is not None
+        finally:
+            turn.end()
+
     def _supervise(self, trigger: Trigger) -> None:
         pause = self.first_pause
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
-                trigger.run(self.publish)
+                if not self._run(trigger):
+                    log.info("comet: another worker runs the trigger %s now", trigger.name)
+                    continue
                 if not self._stopping.is_set():
                     log.info("comet: the trigger %s has ended", trigger.name)
                 return

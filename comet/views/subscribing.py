@@ -38,7 +38,7 @@ def subscribe(names: str, wire: str | None = None) -> Response:
         comet.access.check_site()
     comet.access.check_subscribe(channels, cookies=not goes_round_cors)
     made = _make(comet, wire, channels)
-    start = comet.controller.log.begin(
+    start = comet.controller.begin(
         channels, parameters.since(request), parameters.last(request), newest_only=made.conflates
     )
     peer = comet.peers.of(request.environ.get("gunicorn.socket"))

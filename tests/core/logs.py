@@ -47,10 +47,10 @@ class Filled:
                 pass
 
     def at(self, *names: str, seq: int = 0, newest_only: bool = False) -> Position:
-        return Position(names, seq, newest_only)
+        return Position(names, seq, self.log.epoch, newest_only)
 
     def read(self, *names: str, seq: int = 0, **how: int) -> Page:
-        return self.log.read(Position(names, seq), **how)
+        return self.log.read(Position(names, seq, self.log.epoch), **how)
 
     def ids(self, page: Page) -> list[int]:
         return [entry.seq for entry in page.entries]

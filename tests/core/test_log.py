@@ -155,7 +155,7 @@ def test_who_begins_without_a_cursor_gets_the_recent_updates_of_each_channel() -
     start = filled.log.begin(("a", "b"), None, None)
     assert [update.seq for update in start.entries] == [2, 4, 5]
     assert (start.cursor, start.position.seq) == (Cursor(EPOCH, 1), 5)
-    assert filled.log.read(start.position) == Page(None, [], 5, False, False)
+    assert filled.log.read(start.position) == Page(None, [], EPOCH, 5, False, False)
 
 
 @pytest.mark.parametrize(("last", "seqs"), [(0, []), (1, [4, 5]), (2, [2, 3, 4, 5]), (9, [1, 2, 3, 4, 5])])
@@ -208,7 +208,7 @@ def test_a_good_cursor_is_taken_as_it_is() -> None:
     for _ in range(3):
         filled.publish("a")
     start = filled.log.begin(("a",), f"{EPOCH}-1", 9)
-    assert (start.entries, start.cursor, start.position) == ((), Cursor(EPOCH, 1), Position(("a",), 1))
+    assert (start.entries, start.cursor, start.position) == ((), Cursor(EPOCH, 1), Position(("a",), 1, EPOCH))
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_a_cursor_that_makes_no_sense_is_a_gap(since: str, reason: str, cursor: 
     start = filled.log.begin(("a",), since, None)
     assert start.cursor == cursor
     page = filled.log.read(start.position)
-    assert page == Page(Gap(since[:QUOTED], f"{EPOCH}-2", reason), page.entries, 3, False, False)
+    assert page == Page(Gap(since[:QUOTED], f"{EPOCH}-2", reason), page.entries, EPOCH, 3, False, False)
     assert filled.ids(page) == [2, 3]
-    start.position.move(page.seq, page.told)
+    start.position.move(page.epoch, page.seq, page.told)
     assert not filled.log.read(start.position)
     again = filled.log.begin(("a",), str(start.cursor), None)
     assert filled.log.read(again.position).gap is not None
@@ -300,7 +300,7 @@ def test_a_gap_is_told_once_however_many_pages_follow() -> None:
         page = filled.log.read(reader, limit=1)
         told += [gap(page)] if page.gap else []
         received += filled.ids(page)
-        reader.move(page.seq, page.told)
+        reader.move(page.epoch, page.seq, page.told)
     assert told == [(f"{EPOCH}-1", f"{EPOCH}-2", "trimmed")]
     assert received == [2, 4, 6, 8, 9, 10, 11]
     assert reader.told == ()
@@ -314,7 +314,7 @@ def test_what_is_lost_while_pages_are_read_is_told_too() -> None:
     reader = filled.at("a", "b", seq=0)
     page = filled.log.read(reader, limit=1)
     assert (gap(page), filled.ids(page)) == ((f"{EPOCH}-0", f"{EPOCH}-2", "trimmed"), [2])
-    reader.move(page.seq, page.told)
+    reader.move(page.epoch, page.seq, page.told)
     filled.publish("b")
     page = filled.log.read(reader, limit=1)
     assert (gap(page), filled.ids(page)) == ((f"{EPOCH}-2", f"{EPOCH}-3", "trimmed"), [3])

@@ -137,7 +137,7 @@ class Model(RuleBasedStateMachine):
     def look(self, names: tuple[str, ...], back: int) -> None:
         """Somebody reads without subscribing: there is no record of the channels for its sake."""
         start = max(0, self.log.head - back)
-        self.read_on(Reader(names, False, Position(names, start), f"{EPOCH}-{start}", start))
+        self.read_on(Reader(names, False, Position(names, start, EPOCH), f"{EPOCH}-{start}", start))
 
     @rule(names=several, last=st.sampled_from([None, 0, 1, 3]), newest_only=st.booleans())
     def begin(self, names: tuple[str, ...], last: int | None, newest_only: bool) -> None:
@@ -235,7 +235,7 @@ class Model(RuleBasedStateMachine):
             self.take(reader, entry)
         sizes = [len(entry.data) for entry in page.entries if isinstance(entry, Update)]
         assert len(sizes) <= limit and (len(sizes) == 1 or sum(sizes) <= size)
-        reader.position.move(page.seq, page.told)
+        reader.position.move(page.epoch, page.seq, page.told)
         reader.told = missed if page.more else {}
         if page.ended:
             assert page.seq == page.entries[-1].seq

@@ -1,0 +1,154 @@
+"""Link: the way to one Redis and to the keys below one prefix. All that is known of redis-py is here.
+
+redis-py repeats by default whatever fails, ten times, scripts too, and connects again without a word. Here nothing is
+repeated, and a connection that is lost stays so until somebody asks for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import gevent
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ...core.errors import SettingsError
+from ...core.log import Entry
+from .. import new_epoch
+from .entries import of_stream
+
+
+AWAY = (redis.ConnectionError, redis.TimeoutError)
+
+#: Seconds that a connection may take to come about, and an answer to come. Twice of both is less than two seconds.
+CONNECT = 0.3
+ANSWER = 0.65
+
+SCRIPT = Path(__file__).with_name("log.lua").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How the log stands after a call, and what the call says."""
+
+    epoch: str
+    before: int
+    head: int
+    floor: int
+    holes: list[tuple[int, int]]
+    time: float
+    says: str | None
+
+    @classmethod
+    def parse(cls, text: bytes) -> Answer:
+        epoch, before, head, floor, holes, time, *says = text.decode().split("\n", 6)
+        numbers = [int(number) for number in holes.split()]
+        pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+        return cls(epoch, int(before), int(head), int(floor), pairs, float(time), says[0] if says else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What was read of some channels at one moment. ``records``: (last, lost) of those that exist."""
+
+    epoch: str
+    floor: int
+    records: Mapping[str, tuple[int, int]]
+    entries: Mapping[str, list[Entry]]
+
+
+class Link:
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
+        self.prefix = options.pop("prefix", "comet")
+        database = parts.path.strip("/") or options.get("db", "0")
+        try:
+            if not database.isdecimal():
+                raise ValueError(f"{database!r} is no database: these are numbers")
+            self._pool = redis.ConnectionPool.from_url(
+                parts._replace(query=urlencode(options)).geturl(),
+                retry=Retry(NoBackoff(), 0),
+                socket_connect_timeout=CONNECT,
+                socket_timeout=ANSWER,
+                socket_keepalive=True,
+                protocol=2,
+                driver_info=None,
+            )
+            #: For messages: never with the password.
+            self.name = f"{parts.hostname or 'localhost'}:{parts.port or 6379}/{database}"
+            self.connection()
+        except (ValueError, TypeError, redis.RedisError) as error:
+            raise SettingsError(f"COMET_BROKER can't be used: {error}.") from error
+        self.live = f"{self.prefix}:live:{database}"  # pub/sub knows no databases
+        self.meta, self.newest, self.due = (f"{self.prefix}:{name}" for name in ("meta", "last", "due"))
+        self.client: Any = redis.Redis(connection_pool=self._pool)
+        self._script: Any = self.client.register_script(SCRIPT)
+
+    def connection(self) -> Any:
+        """A connection of its own, not connected yet."""
+        return self._pool.make_connection()
+
+    def close(self) -> None:
+        self._pool.disconnect()
+
+    def call(self, seen: tuple[str, int], verb: str, *arguments: object) -> Answer:
+        """Have Redis do one transaction. ``seen``: epoch and head of the log as the caller knows it."""
+        return Answer.parse(self._script(args=[self.prefix, self.live, new_epoch(), *seen, verb, *arguments]))
+
+    def eviction(self) -> str:
+        """Which keys Redis drops when its memory is full; "unknown" if it does not tell."""
+        try:
+            return str(self.client.config_get("maxmemory-policy").get("maxmemory-policy", "unknown"))
+        except redis.ResponseError:
+            return "unknown"
+
+    def stream(self, channel: str) -> str:
+        return f"{self.prefix}:log:{channel}"
+
+    def newer(self, seq: int) -> list[str]:
+        """The channels that have something newer."""
+        return [name.decode() for name in self.client.zrangebyscore(self.newest, f"({seq}", "+inf")]
+
+    def read(self, after: Mapping[str, int], upto: int, count: int, newest: Collection[str] = ()) -> Piece:
+        """Read at most ``count`` entries of each channel, up to a SEQ; of those in ``newest`` the last one."""
+        pipe = self.client.pipeline()
+        pipe.hmget(self.meta, "epoch", "floor", *(f"@{name}" for name in after))
+        for name, seq in after.items():
+            if name in newest:
+                pipe.xrevrange(self.stream(name), upto, f"({seq}", 1)
+            else:
+                pipe.xrange(self.stream(name), f"({seq}", upto, count)
+        (epoch, floor, *records), *streams = pipe.execute()
+        epoch = (epoch or b"").decode()
+        return Piece(
+            epoch,
+            int(floor or 0),
+            {name: _last_and_lost(record) for name, record in zip(after, records, strict=True) if record},
+            {name: [of_stream(epoch, name, row) for row in rows] for name, rows in zip(after, streams, strict=True)},
+        )
+
+    def explain(self, error: BaseException) -> str:
+        """One sentence for what Redis or the way to it says."""
+        if isinstance(error, (redis.TimeoutError, gevent.Timeout)):
+            return f"Redis at {self.name} does not answer."
+        if isinstance(error, redis.ConnectionError):
+            return f"Redis at {self.name} can't be reached: {str(error).rstrip('.')}."
+        return f"Redis at {self.name} says: {str(error).rstrip('.')}."
+
+
+def is_hopeless(error: redis.RedisError) -> bool:
+    """Whether the configuration is wrong: waiting does not help."""
+    return isinstance(error, (redis.AuthenticationError, redis.exceptions.NoPermissionError)) or "DB index" in str(
+        error
+    )
+
+
+def _last_and_lost(record: bytes) -> tuple[int, int]:
+    last, lost, *_ = record.split()
+    return int(last), int(lost)

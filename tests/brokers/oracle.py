@@ -1,0 +1,76 @@
+"""The oracle of what a subscriber must be told: the publishers' list of what was acknowledged.
+
+Received and told as lost together are everything; nothing is both. What was refused with "may have been accepted" may
+come or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from comet.brokers import Receipt
+from comet.core.cursor import Cursor
+from comet.core.log import Gap
+from comet.core.update import Update
+
+
+@dataclass
+class Oracle:
+    """What was acknowledged: (channel, data) by id. ``maybe``: data whose fate its publisher does not know."""
+
+    acknowledged: dict[Cursor, tuple[str, bytes]] = field(default_factory=dict)
+    epochs: list[str] = field(default_factory=list)
+    maybe: set[bytes] = field(default_factory=set)
+
+    def accepted(self, updates: Sequence[Update], receipts: Sequence[Receipt]) -> None:
+        for update, receipt in zip(updates, receipts, strict=True):
+            place = Cursor(receipt.epoch, receipt.seq)
+            assert place not in self.acknowledged, f"{place} was given out twice"
+            self.acknowledged[place] = (update.channel, update.data)
+            if receipt.epoch not in self.epochs:
+                self.epochs.append(receipt.epoch)
+
+    def check(self, names: Iterable[str], told: Sequence[Update | Gap]) -> None:
+        """Raise AssertionError unless ``told`` is what a reader of these channels from the beginning had to be told."""
+        names = set(names)
+        places = sorted(
+            (place for place, (channel, _) in self.acknowledged.items() if channel in names),
+            key=lambda place: (self.epochs.index(place.epoch), place.seq),
+        )
+        index = {place: n for n, place in enumerate(places)}
+        behind, excused, last, first = -1, False, Cursor("", 0), None
+        for each in told:
+            if isinstance(each, Gap):
+                excused, first = True, each.first
+                if each.reason != "trimmed":
+                    last = Cursor("", 0)  # everything that is kept comes after it
+                continue
+            place = Cursor(each.epoch, each.seq)
+            assert first in (None, each.id), f"{each.id} after a gap that ends with {first}"
+            first = None
+            assert each.channel in names
+            assert place.epoch != last.epoch or place.seq > last.seq, f"{place} after {last}"
+            last = place
+            if place not in index:
+                assert each.data in self.maybe or self._was_relabelled(place, each), f"{place} was never published"
+                continue
+            assert self.acknowledged[place] == (each.channel, each.data), f"{place} is another update"
+            if not excused:
+                missed = places[behind + 1 : index[place]]
+                assert not missed and index[place] > behind, f"{place} after {places[behind]}: missed {missed[:5]}"
+            behind, excused = index[place], False
+        assert excused or behind == len(places) - 1, f"missed {places[behind + 1 :][:5]} at the end"
+
+    def _was_relabelled(self, place: Cursor, update: Update) -> bool:
+        """What an older copy of the log still has comes again in the new epoch, with its old number."""
+        accepted = (update.channel, update.data)
+        return any(self.acknowledged.get(Cursor(epoch, place.seq)) == accepted for epoch in self.epochs)
+
+    def is_complete(self, names: Iterable[str], told: Sequence[Update | Gap]) -> bool:
+        """Whether the reader has come to the end."""
+        try:
+            self.check(names, told)
+        except AssertionError:
+            return False
+        return True

@@ -1,0 +1,339 @@
+"""The SQLite broker: several workers on one file, and everything that can happen to the file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+from comet.brokers.sqlite import SqliteBroker, store
+from comet.cohorts import Subscription
+from comet.controller import Controller
+from comet.core.errors import BrokerAway, SettingsError
+from comet.core.log import Gap
+from comet.core.rules import Rule, Rules
+from comet.core.update import Closed, Update
+from tests.timing import PATIENCE
+
+
+Make = Callable[..., Controller]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+@pytest.fixture
+def make(path: Path) -> Iterator[Make]:
+    """Workers on the same file."""
+    made: list[Controller] = []
+
+    def worker(**options: object) -> Controller:
+        controller = Controller(SqliteBroker(path, **options))  # type: ignore[arg-type]
+        controller.start()
+        made.append(controller)
+        return controller
+
+    yield worker
+    for controller in made:
+        controller.stop()
+
+
+def wait(state: Callable[[], object], seconds: float = 10) -> None:
+    with gevent.Timeout(seconds * PATIENCE):
+        while not state():
+            gevent.sleep(0.005)
+
+
+class Reader:
+    """Everything that a subscriber of a worker is told."""
+
+    def __init__(self, controller: Controller, *names: str, since: str | None = None, last: int = 0) -> None:
+        self.told: list[object] = []
+        start = controller.begin(names, since, last)
+        self.told += [entry.data.decode() for entry in start.entries]
+        self.greenlet = gevent.spawn(self._run, controller, Subscription(start.position))
+        gevent.sleep(0)
+
+    def _run(self, controller: Controller, subscription: Subscription) -> None:
+        for page in controller.pages(subscription):
+            if page.gap:
+                self.told.append(page.gap)
+            self.told += ["closed" if isinstance(entry, Closed) else entry.data.decode() for entry in page.entries]
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [each for each in self.told if isinstance(each, Gap)]
+
+    @property
+    def texts(self) -> list[object]:
+        return [each for each in self.told if not isinstance(each, Gap)]
+
+
+def publish(controller: Controller, *texts: str, channel: str = "a") -> str:
+    """Publish; return the last id."""
+    return controller.update([Update(channel, text.encode()) for text in texts])[-1].id
+
+
+def test_what_one_worker_publishes_the_other_delivers(make: Make) -> None:
+    """In SEQ order over all channels, the own updates too."""
+    one, two = make(), make()
+    readers = [Reader(one, "a", "b"), Reader(two, "a", "b")]
+    for n in range(20):
+        publish((one, two)[n % 2], str(n), channel="ab"[n % 2])
+    wait(lambda: all(len(reader.texts) == 20 for reader in readers))
+    assert [reader.told for reader in readers] == [[str(n) for n in range(20)]] * 2
+
+
+def test_many_publish_at_once_and_nothing_is_lost(make: Make) -> None:
+    """Two workers, ten publishers each; every reader sees the same order, without a hole."""
+    workers = [make(rules=Rules(Rule(history=10_000))) for _ in range(2)]
+    readers = [Reader(worker, "a") for worker in workers]
+    acknowledged: list[str] = []
+
+    def publisher(worker: Controller, name: str) -> None:
+        for n in range(50):
+            publish(worker, f"{name}-{n}")
+            acknowledged.append(f"{name}-{n}")
+
+    gevent.joinall([gevent.spawn(publisher, workers[n % 2], str(n)) for n in range(20)], raise_error=True)
+    wait(lambda: all(len(reader.texts) == 1000 for reader in readers))
+    assert readers[0].told == readers[1].told
+    assert sorted(acknowledged) == sorted(map(str, readers[0].told))
+
+
+def test_a_restart_loses_nothing(make: Make) -> None:
+    """The next process has the same epoch, the same history, and goes on with the next number."""
+    one = make()
+    cursor = publish(one, "1", "2", "3")
+    one.stop()
+    two = make()
+    assert Reader(two, "a", last=2).told == ["2", "3"]
+    epoch, seq = publish(two, "4").split("-")
+    assert (epoch, int(seq)) == (cursor.split("-")[0], int(cursor.split("-")[1]) + 1)
+    reader = Reader(two, "a", since=cursor)
+    wait(lambda: reader.told == ["4"])
+
+
+def test_a_killed_writer_leaves_nothing_behind(make: Make, path: Path) -> None:
+    """A process that is killed within its transaction holds up nobody, and its half is not there."""
+    one = make()
+    publish(one, "1")
+    half = (
+        "import sqlite3, sys, time; db = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "db.execute('BEGIN IMMEDIATE'); "
+        "db.execute(\"INSERT INTO entry (channel, prev, type, data, time) VALUES ('a', 1, 'a/b', x'00', 1)\"); "
+        "print('in', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", half, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+    publish(one, "2")
+    assert Reader(make(), "a", last=9).told == ["1", "2"]
+
+
+def test_a_frozen_writer_is_not_waited_for(make: Make, path: Path) -> None:
+    """Publishing answers within two seconds, readers go on, and all is well when it moves again."""
+    one = make()
+    publish(one, "1")
+    frozen = (
+        "import fcntl, sys, time; f = open(sys.argv[1] + '.lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
+        "print('in', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", frozen, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        with pytest.raises(BrokerAway, match="may have been accepted"):
+            publish(one, "2")
+        assert time.monotonic() - begun < 2.5 * PATIENCE
+        assert Reader(one, "a", last=9).told == ["1"]
+        with pytest.raises(BrokerAway):
+            one.check_broker()
+        process.kill()
+    wait(lambda: publish_works(one, "3"))
+    one.check_broker()
+
+
+def publish_works(controller: Controller, text: str) -> bool:
+    try:
+        publish(controller, text)
+    except BrokerAway:
+        return False
+    return True
+
+
+def test_a_deleted_file_is_a_new_epoch(make: Make, path: Path) -> None:
+    """Updates that vanished are told as a gap; the next ones come with other ids, to all workers."""
+    one, two = make(), make()
+    cursor = publish(one, "1")
+    wait(lambda: two.log.head == one.log.head == 1)
+    readers = [Reader(one, "a"), Reader(two, "a")]
+    for each in path.parent.glob("log.db*"):
+        if not each.name.endswith(".lock"):
+            each.unlink()
+    after = publish(one, "2")
+    assert after.split("-")[0] != cursor.split("-")[0]
+    for reader in readers:
+        wait(lambda reader=reader: reader.texts == ["2"])
+        assert [(gap.reason, gap.since) for gap in reader.gaps] == [("epoch", cursor)]
+    late = Reader(two, "a", since=cursor)
+    wait(lambda: late.told)
+    assert [(gap.reason, gap.first) for gap in late.gaps] == [("epoch", after)]
+
+
+def test_an_older_copy_of_the_file_is_a_new_epoch(make: Make, path: Path) -> None:
+    """A number that was given out is never given out again: who saw it is told the gap."""
+    one = make()
+    publish(one, "1")
+    one.stop()
+    shutil.copy(path, path.with_suffix(".copy"))
+    one = make()
+    publish(one, "2", "3")
+    reader = Reader(one, "a")
+    with sqlite3.connect(path.with_suffix(".copy")) as copy, sqlite3.connect(path) as db:
+        copy.backup(db)
+    copy.close()
+    db.close()
+    wait(lambda: reader.gaps)
+    assert reader.gaps[0].reason == "epoch"
+    publish(one, "4")
+    wait(lambda: reader.texts[-1:] == ["4"])
+
+
+def test_after_a_restart_of_the_host_numbers_jump(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tail of the log may be gone: a cursor in the hole is told the gap, older ones are good."""
+    one = make()
+    cursor = publish(one, "1")
+    lost = f"{cursor.split('-')[0]}-{int(cursor.split('-')[1]) + 3}"
+    one.stop()
+    monkeypatch.setattr(store, "boot_id", lambda: "another")
+    two = make()
+    after = publish(two, "2")
+    assert int(after.split("-")[1]) > store.JUMP
+    good, bad = Reader(two, "a", since=cursor), Reader(two, "a", since=lost)
+    wait(lambda: good.told and bad.told)
+    assert good.told == ["2"]
+    assert bad.gaps[0].reason == "future"
+    assert bad.texts == ["1", "2"]
+
+
+def test_history_beyond_the_mirror_comes_from_the_file(make: Make) -> None:
+    """A worker that may keep little in memory supplies what the file still has, of several channels in order."""
+    rules = Rules(Rule(history=1000))
+    one = make(rules=rules)
+    start = publish(one, "0", channel="b")
+    for n in range(1, 301):
+        publish(one, str(n), channel="ab"[n % 2])
+    small = make(rules=rules, limit=20_000)
+    assert small.log.rings["a"].lost > 0
+    reader = Reader(small, "a", "b", since=start)
+    wait(lambda: len(reader.told) >= 300)
+    assert reader.told == [str(n) for n in range(1, 301)]
+
+
+def test_what_the_file_has_lost_is_a_gap(make: Make) -> None:
+    """Trimmed in the file, trimmed for all: told, and exact."""
+    one, two = make(rules=Rules(Rule(history=3))), make(rules=Rules(Rule(history=3)), limit=1)
+    start = publish(one, "0")
+    publish(one, *map(str, range(1, 10)))
+    wait(lambda: two.log.head == one.log.head)
+    for worker in (one, two):
+        reader = Reader(worker, "a", since=start)
+        wait(lambda reader=reader: len(reader.told) == 4)
+        assert reader.gaps[0].reason == "trimmed"
+        assert reader.texts == ["7", "8", "9"]
+
+
+def test_a_cursor_that_another_worker_gave_out_is_good_here(make: Make) -> None:
+    """A worker that has not looked yet looks before it calls a cursor one from the future."""
+    one, two = make(), make()
+    gevent.killall(two.broker._greenlets)  # type: ignore[attr-defined]
+    cursor = publish(one, "1")
+    assert two.log.head == 0
+    start = two.begin(("a",), cursor, None)
+    assert start.position.doubt is None
+    assert two.log.head == 1
+
+
+def test_a_deleted_channel_ends_the_readers_of_all_workers(make: Make) -> None:
+    """In SEQ order, after what came before; the next update begins the channel anew."""
+    one, two = make(), make()
+    reader = Reader(two, "a")
+    publish(one, "1")
+    wait(lambda: reader.told == ["1"])
+    one.update([Closed("a")])
+    wait(lambda: reader.told == ["1", "closed"])
+    reader.greenlet.join(5)
+    assert reader.greenlet.successful()
+    publish(one, "2")
+    wait(lambda: two.log.head == one.log.head)
+    assert Reader(two, "a", last=9).told == ["2"]
+
+
+def test_a_full_disk_says_so_and_recovers(make: Make) -> None:
+    """One sentence for the publisher; readers go on; with room again it works."""
+    one = make()
+    publish(one, "1")
+    db = one.broker._store._db  # type: ignore[attr-defined]
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(BrokerAway, match=r"the disk of .* is full"):
+        for _ in range(100):
+            publish(one, "x" * 10_000)
+    assert Reader(one, "a", last=1).told
+    with pytest.raises(BrokerAway, match="full"):
+        one.check_broker()
+    db.execute("PRAGMA max_page_count = 1000000")
+    publish(one, "2")
+    one.check_broker()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sentence"),
+    [
+        (lambda path: path.write_bytes(b"garbage " * 1000), "is not a SQLite database"),
+        (lambda path: path.mkdir(), "can't be opened"),
+        (lambda path: _damage(path), "is damaged"),
+    ],
+    ids=["garbage", "folder", "damaged"],
+)
+def test_a_file_that_cannot_be_used_is_refused_at_the_start(
+    make: Make, path: Path, prepare: Callable[[Path], object], sentence: str
+) -> None:
+    """With a sentence, and the file is left as it is."""
+    prepare(path)
+    before = path.read_bytes() if path.is_file() else b""
+    with pytest.raises(SettingsError, match=sentence):
+        make()
+    assert before == (path.read_bytes() if path.is_file() else b"")
+
+
+def _damage(path: Path) -> None:
+    worker = Controller(SqliteBroker(path, rules=Rules(Rule(history=1000))))
+    worker.start()
+    worker.update([Update("a", b"x" * 3000) for _ in range(100)])
+    worker.stop()
+    data = bytearray(path.read_bytes())
+    for place in range(8192, len(data) - 4096, 4096):
+        data[place : place + 64] = b"\xff" * 64
+    path.write_bytes(data)
+
+
+def test_a_missing_folder_is_refused_at_the_start(tmp_path: Path) -> None:
+    """It names the file."""
+    broker = SqliteBroker(tmp_path / "none" / "log.db")
+    with pytest.raises(SettingsError, match=r"log\.db can't be opened"):
+        broker.start(lambda names: None)

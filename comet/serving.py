@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import signal
 import sys
+import weakref
 from typing import Any
 
 from .core.errors import SettingsError
@@ -48,6 +49,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "when_ready": when_ready,
         "nworkers_changed": nworkers_changed,
         "post_worker_init": post_worker_init,
+        "pre_request": pre_request,
         "worker_exit": worker_exit,
     }
 
@@ -118,6 +120,11 @@ def post_worker_init(worker: Any) -> None:
     # Ctrl-C reaches the master too, which tells the worker: hearing it twice would end it with a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     worker.wsgi.extensions["comet"].start(worker)
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    """Lay the request where the app finds it, which may have to end its connection (comet/views/current.py)."""
+    request.body.request = weakref.ref(request)  # it holds its body already: no cycle for each request
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -11,7 +11,7 @@ from flask import Response, request
 from gunicorn.http.errors import ParseException
 
 from ..core.errors import BadRequest, TimedOut, TooLarge
-from .current import worker
+from .current import end_connection, worker
 
 
 #: So much of a refused body is read and dropped, so that its sender sees the answer instead of a broken connection,
@@ -80,6 +80,7 @@ def drop(response: Response) -> Response:
     # gunicorn reads the rest of a body before the next request, without any limit, unless it is marked as failed:
     # then it closes the connection.
     body.failed = True
+    end_connection()
     if response.status_code != TimedOut.status_hint:
         try:
             with gevent.Timeout(LINGER, False), _each_read_within(worker().settings.write_timeout):

@@ -15,7 +15,7 @@ from ..peers import Peer
 from ..streams import one_shot, streaming
 from ..worker import Worker
 from . import parameters
-from .current import worker
+from .current import end_connection, worker
 from .server import check_server
 
 
@@ -46,6 +46,8 @@ def subscribe(names: str, wire: str | None = None) -> Response:
         _body(comet, made, start, peer), 200, _headers(comet, made, start), content_type=made.content_type
     )
     if request.method != "HEAD":
+        if not made.one_shot:
+            end_connection()
         response.call_on_close(lambda: _release(comet, peer, made))
     return response
 

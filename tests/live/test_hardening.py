@@ -382,6 +382,7 @@ def test_a_refused_body(server: Server, what: str, chunked: bool) -> None:
         assert connection.status == status
         assert connection.response.complete
         assert connection.headers["content-type"] == "application/problem+json"
+        assert connection.headers["connection"] == "close"
     assert_serves(server)
 
 

@@ -35,6 +35,7 @@ def test_headers_leave_at_once(server: Server, wire: str) -> None:
         stream.get(f"/channels/nothing/{wire}").head()
         assert stream.status == 200
         assert stream.headers["transfer-encoding"] == "chunked"
+        assert stream.headers["connection"] == "close"  # nothing can follow it
         assert stream.headers["x-accel-buffering"] == "no"
         assert stream.headers["x-content-type-options"] == "nosniff"
         assert stream.headers["cache-control"] == "no-cache, no-store, no-transform"

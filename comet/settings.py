@@ -78,9 +78,9 @@ class Settings:
         if self.workers > 1 and self.broker == "memory":
             raise SettingsError(refuse_workers(self.workers))
         if not re.fullmatch(r"memory|sqlite:///.+|rediss?://.+", self.broker):
-            _refuse(
-                "COMET_BROKER", self.broker, "memory, sqlite:///FILE, or redis://[:PASSWORD@]HOST[:PORT][/DATABASE]"
-            )
+            # Without the password, which does not belong into a log.
+            shown = re.sub(r":[^:/]*@", ":…@", self.broker)
+            _refuse("COMET_BROKER", shown, "memory, sqlite:///FILE, or redis://[:PASSWORD@]HOST[:PORT][/DATABASE]")
         if self.open and not is_loopback(self.bind):
             raise SettingsError(refuse_open("COMET_BIND", self.bind))
         return self

@@ -21,6 +21,8 @@ RIGHT = [
     ("bind", "unix:/run/comet.sock", '"unix:/run/comet.sock"', "unix:/run/comet.sock"),
     ("workers", "1", "1", 1),
     ("broker", "memory", '"memory"', "memory"),
+    ("broker", "sqlite:///var/x.db", '"sqlite:///var/x.db"', "sqlite:///var/x.db"),
+    ("broker", "redis://h:1/2", '"redis://h:1/2"', "redis://h:1/2"),
     ("publish_key", "one", '"one"', ("one",)),
     ("publish_key", "one, two,", '["one", "two"]', ("one", "two")),
     ("publish_key", "", "[]", ()),
@@ -58,6 +60,8 @@ WRONG = [
     ("workers", "0", "a whole number from 1 to 1000"),
     ("workers", "two", "a whole number from 1 to 1000"),
     ("broker", "memroy", "memory"),
+    ("broker", "sqlite:x.db", "memory, sqlite:///FILE, or redis://"),
+    ("broker", "redis://", "memory, sqlite:///FILE, or redis://"),
     ("open", "yes", "0 or 1"),
     ("history", "0", "a whole number of updates from 1 to 10000000"),
     ("history", "-5", "a whole number of updates from 1 to 10000000"),
@@ -219,11 +223,11 @@ def test_a_key_that_no_header_can_carry() -> None:
     assert "pass" not in str(caught.value)
 
 
-@pytest.mark.parametrize("broker", ["sqlite:///tmp/x.db", "redis://localhost"])
-def test_a_broker_that_is_not_built_yet(broker: str) -> None:
-    """It is refused by name."""
-    with pytest.raises(SettingsError, match="COMET_BROKER"):
-        load({"COMET_BROKER": broker})
+def test_the_password_of_a_broker() -> None:
+    """A URL that is wrong is told without it: it is a secret."""
+    with pytest.raises(SettingsError) as caught:
+        load({"COMET_BROKER": "reddis://user:pass@word@host"})
+    assert "reddis://user:…@host" in str(caught.value)
 
 
 def test_several_workers_with_the_memory_broker() -> None:

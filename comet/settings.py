@@ -79,7 +79,7 @@ class Settings:
             raise SettingsError(refuse_workers(self.workers))
         if not re.fullmatch(r"memory|sqlite:///.+|rediss?://.+", self.broker):
             # Without the password, which does not belong into a log.
-            shown = re.sub(r":[^:/]*@", ":…@", self.broker)
+            shown = re.sub(r"://.*@", "://…@", self.broker)
             _refuse("COMET_BROKER", shown, "memory, sqlite:///FILE, or redis://[:PASSWORD@]HOST[:PORT][/DATABASE]")
         if self.open and not is_loopback(self.bind):
             raise SettingsError(refuse_open("COMET_BIND", self.bind))

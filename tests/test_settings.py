@@ -226,8 +226,8 @@ def test_a_key_that_no_header_can_carry() -> None:
 def test_the_password_of_a_broker() -> None:
     """A URL that is wrong is told without it: it is a secret."""
     with pytest.raises(SettingsError) as caught:
-        load({"COMET_BROKER": "reddis://user:pass@word@host"})
-    assert "reddis://user:…@host" in str(caught.value)
+        load({"COMET_BROKER": "reddis://user:pa:s/s@word@host"})
+    assert "reddis://…@host" in str(caught.value)
 
 
 def test_several_workers_with_the_memory_broker() -> None:

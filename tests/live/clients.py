@@ -10,7 +10,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from tests.live.readers import READERS, Ended, Item, Missed, Poll, Reader, Seen, SSEOfSeveral
@@ -31,16 +31,20 @@ class Response:
 
     def feed(self, text: bytes) -> bytes:
         """Return what these bytes bring of the body."""
+        return b"".join(self.pieces(text))
+
+    def pieces(self, text: bytes) -> list[bytes]:
+        """The same, chunk by chunk."""
         self._left += text
         if not self.status and not self._head():
-            return b""
+            return []
         if self._chunked:
-            return b"".join(self._chunks())
+            return list(self._chunks())
         body, self._left = self._left, b""
         if self._length is not None:
             self._length -= len(body)
             self.complete = self._length <= 0
-        return body
+        return [body] if body else []
 
     def eof(self) -> None:
         """Nothing more comes."""
@@ -81,7 +85,7 @@ class Response:
 class Subscriber:
     """One client on one connection; a poll is asked again and again on the same.
 
-    ``since`` is sent in the query, or as a header. ``items`` is all it saw; ``keep``: what to do with an item instead.
+    ``since`` is sent in the query, or as a header. ``items`` is all it saw; ``take`` gets them as they come.
     ``refusal`` is what came with another status than 200. ``cursor`` is where it would go on. ``over``: the connection
     has ended; ``cut_short``: by RST.
     """
@@ -96,7 +100,6 @@ class Subscriber:
         headers: tuple[str, ...] = (),
         version: str = "1.1",
         buffer: int | None = None,
-        keep: Callable[[Item], None] | None = None,
         **parameters: object,
     ) -> None:
         self.server = server
@@ -109,7 +112,7 @@ class Subscriber:
         self.parameters = parameters
         self.items: list[Item] = []
         self.refusal = b""
-        self.keep = keep or self.items.append
+        self.take: Callable[[Iterable[Item]], None] = self.items.extend
         self.received = 0
         self.answers = 0
         self.over = False
@@ -188,21 +191,19 @@ class Subscriber:
                 self._answered()
 
     def _take(self, text: bytes) -> None:
-        complete = self.response.complete
-        body = self.response.feed(text)
-        assert not complete or not body, "more after the end of the response"
-        if self.response.status != 200:
-            self.refusal += body
+        assert not self.response.complete, "more after the end of the response"
+        pieces = self.response.pieces(text)
+        if self.response.status not in (0, 200):
+            self.refusal += b"".join(pieces)
             return
-        for item in self.reader.feed(body) if body else ():
-            self.keep(item)
+        for piece in pieces:
+            self.take(self.reader.feed(piece))
         if self.response.complete and isinstance(self.reader, Poll):
             self._answered()
 
     def _answered(self) -> None:
         if self.response.status == 200:
-            for item in self.reader.finish():
-                self.keep(item)
+            self.take(self.reader.finish())
             self.since = self.reader.cursor
             self.answers += 1
 

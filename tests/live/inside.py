@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import threading
+from array import array
 from pathlib import Path
 
+import gevent
 import greenlet
 
 from comet.core import log as core_log
+from comet.core.update import Update
 from wsgi import app
 
 
@@ -36,3 +40,53 @@ def inside() -> dict[str, int]:
 def _resident() -> int:
     """Bytes of memory that the process takes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Publishers:
+    """Three greenlets that publish at full speed, each to two of three channels.
+
+    ``given``: the place of each update of a channel, by its number. Its data is its channel, its number, and filling.
+    """
+
+    def __init__(self) -> None:
+        self.given = {channel: array("Q") for channel in "abc"}
+        self._going = False
+        self._greenlets: list[gevent.Greenlet] = []
+
+    def start(self) -> None:
+        self._going = True
+        self._greenlets = [gevent.spawn(self._publish, channels) for channels in ("ab", "bc", "ca")]
+
+    def stop(self) -> None:
+        self._going = False
+        gevent.joinall(self._greenlets)
+
+    def _publish(self, channels: str) -> None:
+        worker = app.extensions["comet"].worker
+        while self._going:
+            numbered = [(channel, self._number(channel)) for _ in range(random.randint(1, 5)) for channel in channels]
+            updates = [Update.of(channel, f"{channel} {number} {FILLING}") for channel, number in numbered]
+            # Nothing has switched since they were numbered: their places come in the same order.
+            for (channel, number), receipt in zip(numbered, worker.publish(updates), strict=True):
+                self.given[channel][number] = receipt.seq
+
+    def _number(self, channel: str) -> int:
+        self.given[channel].append(0)
+        return len(self.given[channel]) - 1
+
+
+FILLING = "-" * 100
+publishers = Publishers()
+
+
+@app.post("/inside/publishers")
+def start() -> str:
+    publishers.start()
+    return "started"
+
+
+@app.delete("/inside/publishers")
+def stop() -> dict[str, list[int]]:
+    """Stop them; return all places that were given."""
+    publishers.stop()
+    return {channel: given.tolist() for channel, given in publishers.given.items()}

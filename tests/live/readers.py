@@ -158,12 +158,14 @@ class SSE(Reader):
 class SSEOfSeveral(SSE):
     """Of several channels, whose events are CHANNEL or CHANNEL/EVENT."""
 
-    def feed(self, text: bytes) -> Iterable[Item]:
-        return [self._named(item) if isinstance(item, Seen) else item for item in super().feed(text)]
+    @staticmethod
+    @lru_cache(256)
+    def records(text: bytes) -> tuple[tuple[Item, ...], str | None]:
+        items, cursor = SSE.records(text)
+        return tuple(SSEOfSeveral.named(item) if isinstance(item, Seen) else item for item in items), cursor
 
     @staticmethod
-    @lru_cache(4096)
-    def _named(seen: Seen) -> Seen:
+    def named(seen: Seen) -> Seen:
         channel, slash, event = (seen.event or "").partition("/")
         return Seen(seen.data, seen.id, channel, event if slash else None)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from tests.live.clients import Subscriber
 from tests.live.publishers import Publisher, in_background
-from tests.live.readers import Missed, Seen
+from tests.live.readers import Item, Seen
 from tests.live.server import Server
 
 
@@ -72,12 +72,12 @@ class Unlucky:
             in_header=self.chance.random() < 0.5,
             version=self.chance.choice(["1.1", "1.1", "1.0"]) if wire != "poll" else "1.1",
         )
-        subscriber.keep = self._keep
+        subscriber.take = self._take
         return subscriber
 
-    def _keep(self, item: object) -> None:
-        assert not isinstance(item, Missed), item
-        if isinstance(item, Seen):
+    def _take(self, items: Iterable[Item]) -> None:
+        for item in items:
+            assert isinstance(item, Seen), item
             self.seen.append(item)
 
 

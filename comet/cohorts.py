@@ -10,7 +10,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
+from typing import Any
 
+from gevent import get_hub, getcurrent
 from gevent.event import Event
 
 from .core.log import Log, Position
@@ -25,14 +27,14 @@ Key = tuple[object, State, str, int]
 
 
 class Subscription:
-    """One subscriber: where it stands in the log, what it has had, and the Event that wakes it.
+    """One subscriber: where it stands in the log, and what it has had.
 
-    The Event carries no data: it says "look again". The flags say why when there is nothing new: its peer has
-    ``gone``, it is ``leaving`` (the worker stops, and it says goodbye), or it is ``beating`` (it has been silent for
-    long enough). ``wire`` None: a reader in this process, that takes updates as they are.
+    The flags say why it was woken when there is nothing new: its peer has ``gone``, it is ``leaving`` (the worker
+    stops, and it says goodbye), or it is ``beating`` (it has been silent for long enough). ``cohort`` is the one that
+    it waits with. ``wire`` None: a reader in this process, that takes updates as they are.
     """
 
-    __slots__ = ("beating", "cohort", "event", "gone", "leaving", "position", "state", "wire", "written")
+    __slots__ = ("beating", "cohort", "gone", "leaving", "position", "state", "wire", "written")
 
     def __init__(self, position: Position, wire: Wire | None = None) -> None:
         self.position = position
@@ -40,7 +42,6 @@ class Subscription:
         self.state: State = wire.initial if wire else None
         self.written = 0
         self.cohort: Cohort | None = None
-        self.event = Event()
         self.gone = False
         self.leaving = False
         self.beating = False
@@ -49,29 +50,28 @@ class Subscription:
     def names(self) -> tuple[str, ...]:
         return self.position.names
 
-    def wake(self) -> None:
-        self.event.set()
-
 
 class Cohort:
-    """Subscribers with the same channels, the same bytes so far, and one cursor. ``due``: when its heartbeat is."""
+    """Subscribers with the same channels, the same bytes so far, one cursor, and one Event that wakes them all.
 
-    __slots__ = ("due", "key", "members", "names")
+    The Event carries no data: it says "look again". It is set once; who waits again waits on another.
+    ``members`` are those who wait, with their greenlets: a dict, to wake them in the order in which they came, which
+    is the order of their memory. ``due``: when the heartbeat is.
+    """
+
+    __slots__ = ("due", "event", "key", "members", "names")
 
     def __init__(self, key: Key, names: tuple[str, ...], due: float) -> None:
         self.key = key
         self.names = names
         self.due = due
-        self.members: set[Subscription] = set()
+        self.event = Event()
+        self.members: dict[Subscription, Any] = {}
 
     @property
     def place(self) -> tuple[str, int]:
         """Epoch and SEQ of the cursor."""
         return self.key[2:]
-
-    @property
-    def full(self) -> bool:
-        return len(self.members) >= COHORT
 
 
 class Cohorts:
@@ -82,46 +82,64 @@ class Cohorts:
         self.heartbeat = heartbeat
         self._all: set[Cohort] = set()
         self._with_room: dict[Key, Cohort] = {}
-        self._by_channel: dict[str, set[Cohort]] = {}
+        self._by_channel: dict[str, dict[Cohort, None]] = {}
 
-    def join(self, subscription: Subscription) -> None:
-        """Let a subscriber stand where it belongs. It must be caught up, and wait on its Event after this.
+    def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
+        """Stand with those who have had the same, until they are woken, or this one alone. It must be caught up.
 
         Between asking the log and this nothing may switch.
         """
-        self.leave(subscription)  # it may have been woken alone
-        wire, names = subscription.wire, subscription.names
+        if self.join(subscription).event.wait(timeout):
+            subscription.cohort = None
+        else:
+            self.leave(subscription)
+
+    def join(self, subscription: Subscription) -> Cohort:
+        """Let a subscriber stand where it belongs. The greenlet that calls this must then wait on the Event there."""
+        wire, names = subscription.wire, subscription.position.names
         # Where the newest entry of its channels is: whoever has had that stands here, wherever the head is.
         key = (wire.key if wire else names, subscription.state, self.log.epoch, self.log.last(names))
         cohort = self._with_room.get(key)
-        if cohort is None or cohort.full:
+        if cohort is None or len(cohort.members) >= COHORT:
             cohort = self._with_room[key] = self._gather(key, names)
-        cohort.members.add(subscription)
+        cohort.members[subscription] = getcurrent()
         subscription.cohort = cohort
+        return cohort
 
     def leave(self, subscription: Subscription) -> None:
         """Take a subscriber out of its cohort, if it stands in one."""
         cohort = subscription.cohort
         if cohort is not None:
             subscription.cohort = None
-            cohort.members.discard(subscription)
+            del cohort.members[subscription]
             if not cohort.members:
                 self._dissolve(cohort)
 
     def wake(self, cohort: Cohort, *, beat: bool = False) -> None:
         """Dissolve a cohort and wake its members; with ``beat`` they are due to say that they are alive."""
         self._dissolve(cohort)
-        for member in cohort.members:
-            member.cohort = None
-            member.beating |= beat
-            member.wake()
-        cohort.members.clear()
+        if beat:
+            for member in cohort.members:
+                member.beating = True
+        cohort.event.set()
+
+    def wake_one(self, subscription: Subscription) -> None:
+        """Wake one subscriber, if it waits; the others of its cohort sleep on."""
+        if subscription.cohort is not None:
+            get_hub().loop.run_callback(self._switch_to, subscription, subscription.cohort)
+
+    def _switch_to(self, subscription: Subscription, cohort: Cohort) -> None:
+        # Unless it was woken with all in the meantime: then its greenlet may wait for something else by now.
+        if subscription.cohort is cohort and not cohort.event.is_set():
+            greenlet = cohort.members[subscription]
+            self.leave(subscription)
+            greenlet.switch(cohort.event)  # as the Event does it with each who waits
 
     def behind(self, names: Iterable[str]) -> list[Cohort]:
         """The cohorts that wait for one of these channels and have not had its newest entry."""
-        waiting: set[Cohort] = set()
+        waiting: dict[Cohort, None] = {}
         for name in names:
-            waiting |= self._by_channel.get(name, set())
+            waiting |= self._by_channel.get(name, {})
         return [cohort for cohort in waiting if cohort.place != (self.log.epoch, self.log.last(cohort.names))]
 
     def due(self, now: float) -> list[Cohort]:
@@ -133,7 +151,7 @@ class Cohorts:
         cohort = Cohort(key, names, time.monotonic() + self.heartbeat * random.uniform(0.8, 1.0))
         self._all.add(cohort)
         for name in names:
-            self._by_channel.setdefault(name, set()).add(cohort)
+            self._by_channel.setdefault(name, {})[cohort] = None
         return cohort
 
     def _dissolve(self, cohort: Cohort) -> None:
@@ -143,6 +161,6 @@ class Cohorts:
         for name in cohort.names:
             waiting = self._by_channel.get(name)
             if waiting is not None:
-                waiting.discard(cohort)
+                waiting.pop(cohort, None)
                 if not waiting:
                     del self._by_channel[name]

@@ -1,11 +1,11 @@
 """Controller: the choke point for data. ``add`` and ``remove`` subscribers, ``update`` them.
 
-One log, one Event each, N cursors. A subscriber is an integer over the shared log; its Event carries no data, it says
-"look again". Publishing appends to the log and returns; the *deliverer*, one greenlet of the worker, wakes whoever
-waits on the channels that have something new.
+One log, N cursors, an Event for each cohort of them. A subscriber is an integer over the shared log; the Event that it
+waits on carries no data, it says "look again". Publishing appends to the log and returns; the *deliverer*, one greenlet
+of the worker, wakes whoever waits on the channels that have something new.
 
-The one rule of waiting: clear the Event, *then* ask the log, *then* join a cohort and wait. Nothing switches between
-asking and waiting, so no wake-up is lost.
+The one rule of waiting: ask the log and the flags, *then* join a cohort and wait. Nothing switches between asking and
+waiting, and an Event is set once and never waited on again, so no wake-up is lost.
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ class Controller:
                 del self._subscribers[name]
                 self.log.release(name)
 
+    def lose(self, subscription: Subscription) -> None:
+        """The subscriber's peer has gone: wake it, so that it ends."""
+        subscription.gone = True
+        self._cohorts.wake_one(subscription)
+
     def update(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Publish these entries, all or none. They are in the log when this returns; delivering comes after."""
         receipts = self.broker.publish(entries)
@@ -118,16 +123,14 @@ class Controller:
         return self._frames.next(subscription, wire)
 
     def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
-        """Wait until there may be something new. Its Event must have been cleared before the log was asked."""
-        self._cohorts.join(subscription)
-        subscription.event.wait(timeout)
+        """Wait until there may be something new. Nothing may switch between asking the log and this."""
+        self._cohorts.wait(subscription, timeout)
 
     def pages(self, subscription: Subscription) -> Iterator[Page]:
         """The pages for a subscriber, for ever: a blocking generator for readers in this process."""
         self.add(subscription)
         try:
             while True:
-                subscription.event.clear()
                 if page := self.read(subscription):
                     yield page
                     if page.ended:
@@ -174,8 +177,7 @@ class Controller:
 
     def _end(self, stream: Subscription) -> None:
         stream.leaving = True
-        self._cohorts.leave(stream)
-        stream.wake()
+        self._cohorts.wake_one(stream)
 
     def goodbye_retry(self) -> int:
         """Milliseconds after which a stream that is ended now should come back: when the drain is over, spread out."""

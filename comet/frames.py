@@ -16,7 +16,7 @@ PIECE = 65_536
 ENTRIES = 1000
 
 #: Who is written the same: (signature of the wire, state, epoch and SEQ of the cursor, losses told).
-Key = tuple[object, State, str, int, tuple[int, ...]]
+Key = tuple[str, State, str, int, tuple[int, ...]]
 
 #: Bytes of frames that are remembered. They are forgotten when something new comes.
 REMEMBERED = 1 << 24
@@ -48,11 +48,14 @@ class Frames:
         position = subscription.position
         if position.doubt is not None or position.epoch != self.broker.log.epoch:
             frame = self._make(subscription, wire)  # its gap is its own
-        elif not self.broker.log.has_news(position):
-            return None
         else:
             key = (wire.key, subscription.state, position.epoch, position.seq, position.told)
-            frame = self._made.get(key) or self._remember(key, self._make(subscription, wire))
+            known = self._made.get(key)
+            if known is None:
+                if not self.broker.log.has_news(position):
+                    return None
+                known = self._remember(key, self._make(subscription, wire))
+            frame = known
         subscription.state = frame.state
         position.move(frame.epoch, frame.seq, frame.told)
         return frame

@@ -38,13 +38,12 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> I
         yield wire.goodbye(5000)
         return
     try:
-        peer.watch(lambda: _gone(subscription))
+        peer.watch(lambda: controller.lose(subscription))
         first, subscription.state = wire.frame(start.entries, None, subscription.state)
         peer.writing()
         yield wire.opening(start.cursor, retry) + first
         peer.written()
         while not subscription.gone:
-            subscription.event.clear()
             frame = controller.frame(subscription, wire)
             if frame is not None:
                 subscription.beating = False
@@ -90,7 +89,7 @@ def one_shot(
         yield wire.answer((), None, start.cursor)
         return
     try:
-        peer.watch(lambda: _gone(subscription))
+        peer.watch(lambda: controller.lose(subscription))
         if start.entries:
             answer = _first(controller, wire, start, limit)
         else:
@@ -119,14 +118,8 @@ def _first(controller: Controller, wire: Poll, start: Start, limit: int) -> byte
 def _wait(controller: Controller, subscription: Subscription, deadline: float, limit: int) -> Page:
     """Return the first page that has something, or an empty one when the time is over."""
     while True:
-        subscription.event.clear()
         page = controller.read(subscription, size=ANSWER, limit=limit)
         left = deadline - time.monotonic()
         if page or subscription.gone or subscription.leaving or left <= 0:
             return page
         controller.wait(subscription, left)
-
-
-def _gone(subscription: Subscription) -> None:
-    subscription.gone = True
-    subscription.wake()

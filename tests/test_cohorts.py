@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import gevent
+
 from comet.cohorts import COHORT, Cohorts, Subscription
 from comet.core.log import Log, Position
 from comet.core.update import Update
@@ -70,15 +74,14 @@ def test_only_those_who_lack_the_newest_entry_are_behind() -> None:
     assert cohorts.behind(["a", "never"]) == [old.cohort]
 
 
-def test_waking_sets_each_event_and_dissolves_the_cohort() -> None:
+def test_waking_sets_the_event_and_dissolves_the_cohort() -> None:
     """The members gather again by themselves."""
     cohorts = make()
     one = waiting(cohorts, "a", "b")
     publish(cohorts.log, "b")
     (cohort,) = cohorts.behind(["b"])
     cohorts.wake(cohort)
-    assert one.event.is_set()
-    assert one.cohort is None
+    assert cohort.event.is_set()
     assert not one.beating
     assert cohorts.behind(["a", "b"]) == []
     cohorts.wake(cohort)  # harmless
@@ -109,12 +112,72 @@ def test_who_leaves_last_takes_the_cohort_along() -> None:
     assert (cohorts._all, cohorts._with_room, cohorts._by_channel) == (set(), {}, {})
 
 
-def test_who_joins_again_stands_in_one_cohort_only() -> None:
-    """A subscriber that was woken alone, by itself, and has nothing new, moves."""
+def wait_until(state: Callable[[], bool]) -> None:
+    with gevent.Timeout(5):
+        while not state():
+            gevent.sleep(0.001)
+
+
+def greenlets(cohorts: Cohorts, count: int, woken: list[int]) -> list[Subscription]:
+    """So many subscribers that wait, each in its greenlet, and put their number into ``woken``."""
+    cohorts.log.open("a")
+    subscriptions = [Subscription(Position(("a",), 0, cohorts.log.epoch), SSE(("a",))) for _ in range(count)]
+
+    def wait(number: int, subscription: Subscription) -> None:
+        cohorts.wait(subscription)
+        woken.append(number)
+
+    for number, subscription in enumerate(subscriptions):
+        gevent.spawn(wait, number, subscription)
+    gevent.sleep(0)
+    return subscriptions
+
+
+def test_all_are_woken_in_the_order_in_which_they_came() -> None:
+    """One Event wakes the cohort; nobody of it stands anywhere then."""
+    cohorts, woken = make(), []
+    first, *others = greenlets(cohorts, 20, woken)
+    assert first.cohort is not None
+    cohorts.wake(first.cohort)
+    wait_until(lambda: woken == list(range(20)))
+    assert {subscription.cohort for subscription in (first, *others)} == {None}
+
+
+def test_one_is_woken_alone() -> None:
+    """The others of its cohort sleep on, and are woken later. Not waiting, it is not woken."""
+    cohorts, woken = make(), []
+    first, second, third = greenlets(cohorts, 3, woken)
+    cohorts.wake_one(second)
+    cohorts.wake_one(second)
+    wait_until(lambda: woken == [1])
+    cohorts.wake_one(second)
+    assert (second.cohort, first.cohort is third.cohort) == (None, True)
+    assert first.cohort is not None
+    cohorts.wake(first.cohort)
+    wait_until(lambda: woken == [1, 0, 2])
+
+
+def test_one_that_is_woken_alone_and_with_all_is_woken_once() -> None:
+    """Whichever comes first: a second switch would hit its greenlet in the middle of something else."""
+    for alone_first in (True, False):
+        cohorts, woken = make(), []
+        first, second = greenlets(cohorts, 2, woken)
+        assert first.cohort is not None
+        if alone_first:
+            cohorts.wake_one(second)
+        cohorts.wake(first.cohort)
+        if not alone_first:
+            cohorts.wake_one(second)
+        wait_until(lambda woken=woken: len(woken) == 2)
+        gevent.sleep(0.001)
+        assert sorted(woken) == [0, 1]
+
+
+def test_who_waits_too_long_leaves() -> None:
+    """After the time is over a subscriber stands nowhere, and can be woken by nobody."""
     cohorts = make()
-    one = waiting(cohorts, "a")
-    before = one.cohort
-    cohorts.join(one)
-    assert one.cohort is not before
-    assert before is not None
-    assert not before.members
+    cohorts.log.open("a")
+    one = Subscription(Position(("a",), 0, cohorts.log.epoch), SSE(("a",)))
+    cohorts.wait(one, 0.001)
+    assert one.cohort is None
+    assert (cohorts._all, cohorts._with_room, cohorts._by_channel) == (set(), {}, {})

@@ -105,7 +105,6 @@ def test_a_silent_stream_is_told_to_beat(controller: Controller) -> None:
     """The ticker wakes a cohort that has been silent, with the flag that says why."""
     stream = subscription(controller, "a")
     controller.add(stream)
-    stream.event.clear()
     with gevent.Timeout(5):
         controller.wait(stream)
     assert stream.beating

@@ -220,7 +220,13 @@ class Log:
 
     def last(self, names: Iterable[str]) -> int:
         """SEQ of the newest entry of these channels: all readers at or beyond it stand together."""
-        return max(self.rings[name].last if name in self.rings else self.floor for name in names)
+        newest = 0
+        for name in names:  # a plain loop: this is asked for each stream at each update
+            ring = self.rings.get(name)
+            last = self.floor if ring is None else ring.last
+            if last > newest:
+                newest = last
+        return newest
 
     def missed(self, names: Iterable[str], seq: int) -> tuple[int, ...]:
         """Up to which SEQ a reader at ``seq`` has missed something that can't be supplied, for each of these channels
@@ -289,11 +295,15 @@ class Log:
                 return Page(_gap(doubt, entries), entries, self.epoch, entry.seq, more=False, ended=True)
             size -= len(entry.data)
             if entries and (size < 0 or len(entries) >= limit):
-                return Page(
-                    _gap(doubt, entries), entries, self.epoch, entries[-1].seq, more=True, ended=False, told=missed
-                )
+                return self._page(doubt, entries, entries[-1].seq, missed, more=True)
             entries.append(entry)
-        return Page(_gap(doubt, entries), entries, self.epoch, self.head, more=False, ended=False)
+        return self._page(doubt, entries, self.head, missed, more=False)
+
+    def _page(
+        self, doubt: tuple[str, str] | None, entries: list[Entry], seq: int, missed: tuple[int, ...], *, more: bool
+    ) -> Page:
+        told = missed if any(lost > seq for lost in missed) else ()
+        return Page(_gap(doubt, entries), entries, self.epoch, seq, more, ended=False, told=told)
 
     def _after(self, at: Position) -> Iterator[Entry]:
         sources = [self._channel(name, at) for name in at.names]

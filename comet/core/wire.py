@@ -29,7 +29,8 @@ class Wire:
     """Base of the wires, and the manual for them.
 
     ``names`` are the channels of the response. ``key`` tells apart two wires that write different bytes for the same
-    entries. A wire that ``conflates`` is given only the newest update of each channel.
+    entries; a string, because its hash is worked out once. A wire that ``conflates`` is given only the newest update of
+    each channel.
     """
 
     name: ClassVar[str]
@@ -44,10 +45,7 @@ class Wire:
     def __init__(self, names: Sequence[str], encodings: Encodings | None = None) -> None:
         self.names = tuple(names)
         self.encodings = encodings or Encodings()
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        return (self.name, self.names)
+        self.key = " ".join((self.name, *self.names))
 
     def opening(self, cursor: Cursor, retry: int) -> bytes:
         """The first bytes. ``retry``: milliseconds after which a client should come back."""
@@ -125,11 +123,8 @@ class Envelope(SSE):
     def __init__(self, names: Sequence[str], encodings: Encodings | None = None, *, heartbeat: float = 15.0) -> None:
         super().__init__(names, encodings)
         seconds = int(heartbeat) if heartbeat == int(heartbeat) else heartbeat
+        self.key = f"envelope {self.key}"
         self.beat = sse_event(None, "comet.beat", [dump({"heartbeat": seconds})])
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        return ("envelope", self.names)
 
     def opening(self, cursor: Cursor, retry: int) -> bytes:
         return b"id: %s\nretry: %d\n\n" % (str(cursor).encode(), retry)
@@ -295,10 +290,7 @@ class Iframe(Wire):
     def __init__(self, names: Sequence[str], encodings: Encodings | None = None, *, origin: str) -> None:
         super().__init__(names, encodings)
         self.origin = to_script(origin).encode()
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        return (self.name, self.names, self.origin)
+        self.key = f"{self.key} {origin}"
 
     def opening(self, cursor: Cursor, retry: int) -> bytes:
         return b'<!doctype html><html><head><meta charset="utf-8"><title>comet</title></head><body>\n'

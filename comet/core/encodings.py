@@ -102,8 +102,7 @@ def sse_event(id: str | None, event: str | None, lines: Iterable[bytes]) -> byte
     return b"\n".join(fields) + b"\n\n"
 
 
-# C1 too: U+009B begins an escape sequence on a terminal, as ESC [ does.
-_CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in b"\t\n\r"}
+_CONTROLS = {code: "\ufffd" for code in range(0x20) if code not in b"\t\n\r"}
 
 
 def to_line(update: Update) -> bytes:

@@ -29,12 +29,13 @@ class Filled:
         self.now = 1000.0
 
     def publish(self, channel: str, data: bytes = b"x", **more: Any) -> Update:
-        update = placed(channel, self.log.head + 1, data, time=self.now, prev=self.log.last((channel,)), **more)
+        place = {"epoch": self.log.epoch, "time": self.now, "prev": self.log.last((channel,))}
+        update = placed(channel, self.log.head + 1, data, **place, **more)
         self.log.append(update)
         return update
 
     def delete(self, channel: str) -> Closed:
-        closed = Closed(channel, self.now, EPOCH, self.log.head + 1)
+        closed = Closed(channel, self.now, self.log.epoch, self.log.head + 1)
         self.log.append(closed)
         return closed
 

@@ -497,3 +497,86 @@ def test_an_update_is_all_that_a_page_counts_as_its_first() -> None:
     page = filled.read("a", "b")
     assert (gap(page), page.ended) == ((f"{EPOCH}-0", None, "trimmed"), True)
     assert not any(isinstance(entry, Update) for entry in page.entries)
+
+
+# A window on the log of a broker that others write to as well.
+
+
+def test_a_channel_of_the_broker_is_known_before_it_is_read() -> None:
+    """It exists, with nothing of it here: what it has lost is a gap, what comes next is read."""
+    filled = Filled()
+    filled.log.head = 9
+    filled.log.adopt("a", 7)
+    assert filled.log.exists("a") and filled.log.published == 1
+    assert filled.log.lacks(("a",), 6) and not filled.log.lacks(("a",), 7)
+    filled.publish("a")
+    assert filled.ids(filled.read("a", seq=7)) == [10]
+
+
+def test_an_entry_that_names_an_unknown_one_before_it_is_a_hole() -> None:
+    """``prev`` is the alarm: what lies before the hole is dropped, and who stands there has a gap."""
+    filled = Filled()
+    filled.publish("a")
+    filled.publish("a")
+    filled.log.append(placed("a", 9, prev=5, time=filled.now))
+    assert (filled.ids(filled.read("a", seq=5)), filled.read("a", seq=5).gap) == ([9], None)
+    assert gap(filled.read("a", seq=2)) == (f"{EPOCH}-2", f"{EPOCH}-9", "trimmed")
+    assert filled.log.weight == OVERHEAD + 1
+
+
+@pytest.mark.parametrize(("seq", "reason"), [(3, None), (4, "future"), (102, "future"), (103, None), (104, "future")])
+def test_a_cursor_in_a_hole_of_the_numbers_is_one_from_the_future(seq: int, reason: str | None) -> None:
+    """Its owner has seen updates that this log never had: it is told, and given what is kept."""
+    filled = Filled()
+    for _ in range(3):
+        filled.publish("a")
+    filled.log.holes.append((3, 103))
+    filled.log.head = 103
+    page = filled.log.read(filled.log.begin(("a",), f"{EPOCH}-{seq}", None).position)
+    assert (page.gap and page.gap.reason) == reason
+    assert filled.ids(page) == ([1, 2, 3] if reason else [])
+
+
+def test_a_log_that_begins_anew_tells_all_its_readers() -> None:
+    """Those that are reading and those that come back; their channels stay open. No number is taken for another's."""
+    filled = Filled()
+    for channel in "aab":
+        filled.publish(channel)
+    filled.log.holes.append((3, 9))
+    reader = filled.at("a", "b", seq=3)
+    assert not filled.log.has_news(reader)
+    filled.log.restart("another0")
+    assert (filled.log.head, filled.log.weight, filled.log.published, filled.log.holes) == (0, 0, 0, [])
+    assert list(filled.log.rings) == ["a", "b"] and not filled.log.exists("a")
+    assert filled.log.has_news(reader)
+    filled.publish("b")
+    page = filled.log.read(reader)
+    assert (gap(page), filled.ids(page)) == ((f"{EPOCH}-3", "another0-1", "epoch"), [1])
+    reader.move(page.epoch, page.seq, page.told)
+    assert not filled.log.has_news(reader)
+    again = filled.log.begin(("a",), f"{EPOCH}-3", None)
+    assert gap(filled.log.read(again.position)) == (f"{EPOCH}-3", None, "epoch")
+
+
+def test_a_cursor_that_made_no_sense_is_quoted_though_the_log_begins_anew() -> None:
+    """The gap that a reader brought along is the one it is told."""
+    filled = Filled()
+    filled.publish("a")
+    reader = filled.log.begin(("a",), "rubbish", None).position
+    assert filled.log.has_news(reader)
+    filled.log.restart("another0")
+    assert gap(filled.log.read(reader)) == ("rubbish", None, "unknown")
+
+
+def test_a_gap_beyond_the_end_of_a_page_is_told_once() -> None:
+    """A page that a broker has cut short remembers what was told, also where it is the last for now."""
+    filled = Filled(declared={"a": Rule(history=2)})
+    for channel in "abaaab":
+        filled.publish(channel)
+    reader = filled.at("a", "b")
+    filled.log.head = 2
+    page = filled.log.read(Position(("b", "a"), 0, EPOCH), limit=1)
+    assert page.gap and page.told == (0, 3)
+    filled.log.head = 6
+    reader = Position(("b", "a"), page.seq, EPOCH, told=page.told)
+    assert (filled.log.read(reader).gap, filled.ids(filled.log.read(reader))) == (None, [4, 5, 6])

@@ -17,12 +17,13 @@ from comet.core.ring import OVERHEAD
 from comet.core.rules import Rule
 from comet.core.update import Closed, Update
 from tests.core.exploring import explore
-from tests.core.logs import EPOCH, Filled
+from tests.core.logs import Filled
 
 
 LIMITS = {"history": 4, "history_bytes": 50, "history_seconds": 40.0, "replay": 2}
 DECLARED = {"c": Rule(**LIMITS, conflate=True), "d*": Rule(**{**LIMITS, "history": 2, "history_seconds": 100.0})}
 CHANNELS = ["a", "b", "c", "d1", "d2"]
+JUMP = 10
 MEMORY = 9 * (OVERHEAD + 15)
 
 channels = st.sampled_from(CHANNELS)
@@ -44,6 +45,13 @@ class Reader:
     skipped: set[int] = field(default_factory=set)
     told: dict[str, int] = field(default_factory=dict)
 
+    def forget(self) -> None:
+        """All that it has had was of another epoch."""
+        self.start = 0
+        self.received.clear()
+        for told in (self.lost, self.ended, self.skipped, self.told):
+            told.clear()
+
 
 class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
@@ -56,6 +64,8 @@ class Model(RuleBasedStateMachine):
         self.told_ends: dict[str, Closed] = {}
         self.records: dict[str, int] = {}  # the floor when the channel's record began
         self.floor = 0
+        self.holes: list[int] = []
+        self.epochs = 0
         self.readers: list[Reader] = []
 
     # What happens to the log.
@@ -105,6 +115,29 @@ class Model(RuleBasedStateMachine):
     def forget(self, name: str) -> None:
         self.floor = max([self.floor, self.records.pop(name), *self.published[name][-1:], *self.ends[name][-1:]])
 
+    @rule()
+    def jump(self) -> None:
+        """The host has been restarted: some of the newest may be lost, so a part of the numbers is left out."""
+        before = self.log.head
+        self.log.head += JUMP
+        self.log.holes.append((before, self.log.head))
+        self.holes += range(before + 1, self.log.head)
+
+    @rule()
+    def restart(self) -> None:
+        """The broker has lost everything: its log begins anew."""
+        self.epochs += 1
+        self.log.restart(f"epoch{self.epochs:03}")
+        for lists in (self.published, self.kept, self.ends):
+            for name in CHANNELS:
+                lists[name] = []
+        self.told_ends.clear()
+        self.holes.clear()
+        self.records = dict.fromkeys(self.log.rings, 0)
+        self.floor = 0
+        for reader in self.readers:
+            reader.forget()
+
     def weight(self) -> int:
         return sum(OVERHEAD + len(u.data) for kept in self.kept.values() for u in kept)
 
@@ -121,7 +154,7 @@ class Model(RuleBasedStateMachine):
     def resume(self, names: tuple[str, ...], back: int, newest_only: bool) -> None:
         """Somebody comes with a cursor, made by whatever channels."""
         start = max(0, self.log.head - back)
-        self.add(names, f"{EPOCH}-{start}", start, newest_only)
+        self.add(names, f"{self.log.epoch}-{start}", 0 if start in self.holes else start, newest_only)
 
     @rule(
         names=several,
@@ -131,13 +164,13 @@ class Model(RuleBasedStateMachine):
     )
     def resume_with_nonsense(self, names: tuple[str, ...], newest_only: bool, ahead: int, since: str) -> None:
         """A cursor that is garbage, of another epoch, or from the future: all that is kept is new to it."""
-        self.add(names, since or f"{EPOCH}-{self.log.head + ahead}", 0, newest_only)
+        self.add(names, since or f"{self.log.epoch}-{self.log.head + ahead}", 0, newest_only)
 
     @rule(names=several, back=st.integers(0, 12))
     def look(self, names: tuple[str, ...], back: int) -> None:
         """Somebody reads without subscribing: there is no record of the channels for its sake."""
         start = max(0, self.log.head - back)
-        self.read_on(Reader(names, False, Position(names, start, EPOCH), f"{EPOCH}-{start}", start))
+        self.read_on(Reader(names, False, Position(names, start, self.log.epoch), f"{self.log.epoch}-{start}", start))
 
     @rule(names=several, last=st.sampled_from([None, 0, 1, 3]), newest_only=st.booleans())
     def begin(self, names: tuple[str, ...], last: int | None, newest_only: bool) -> None:
@@ -211,24 +244,26 @@ class Model(RuleBasedStateMachine):
         missed = {}
         for name in reader.names:
             lost, end = self.lost(name), self.told_ends.get(name)
-            is_told_the_end = end is not None and reader.position.seq < end.seq
+            seq = reader.position.seq if reader.position.epoch == self.log.epoch else 0
+            is_told_the_end = end is not None and seq < end.seq
             has_the_newest = self.log.rules[name].conflate and self.kept[name]
-            if reader.position.seq < lost and not is_told_the_end and not has_the_newest:
+            if seq < lost and not is_told_the_end and not has_the_newest:
                 missed[name] = lost
         return missed
 
     def page(self, reader: Reader, size: int, limit: int) -> Page:
         position = reader.position
         missed = self.missed(reader)
-        tells = position.doubt is not None or any(seq > reader.told.get(name, 0) for name, seq in missed.items())
+        tells = position.doubt is not None or position.epoch != self.log.epoch
+        tells |= any(seq > reader.told.get(name, 0) for name, seq in missed.items())
         page = self.log.read(position, size=size, limit=limit)
+        before = position.seq if position.epoch == self.log.epoch else 0
         assert (page.gap is not None) == tells
         if page.gap:
             firsts = [entry.id for entry in page.entries if isinstance(entry, Update)]
             assert page.gap.first == (firsts[0] if firsts else None)
-            assert page.gap.since == (position.doubt[0] if position.doubt else f"{EPOCH}-{position.seq}")
-            reader.lost |= self.not_kept(reader, after=position.seq)
-        before = position.seq
+            assert page.gap.since == (position.doubt[0] if position.doubt else f"{position.epoch}-{position.seq}")
+            reader.lost |= self.not_kept(reader, after=before)
         for entry in page.entries:
             assert entry.seq > before
             before = entry.seq

@@ -137,7 +137,7 @@ def test_what_is_doubtful_is_refused(fragment: str) -> None:
 
 
 @given(fragments())
-@explore(8000)
+@explore(5000)
 def test_nothing_that_is_accepted_touches_what_follows(fragment: str) -> None:
     """Whatever is accepted, two parsers find what follows it as if it were not there: nothing swallowed or changed."""
     assert not is_closed(fragment) or not swallows(fragment)

@@ -101,6 +101,16 @@ def test_a_channel_made_anew_has_lost_what_was_before() -> None:
     assert (ring.missed(4), ring.missed(5)) == (5, 0)
 
 
+def test_what_never_came_here_is_lost_and_so_is_what_is_older() -> None:
+    """A ring has no holes: who read over one would miss what belongs there, and not know it."""
+    ring = ring_of(1, 2)
+    ring.skip(5)
+    assert (kept(ring), ring.size, ring.weight, ring.last, ring.lost) == ([], 0, 0, 5, 5)
+    ring.close(6, 9.0)
+    ring.skip(8)
+    assert (ring.closed, ring.missed(7), ring.missed(8)) == (0, 8, 0)
+
+
 def test_a_conflating_channel_misses_nothing_while_its_newest_is_kept() -> None:
     """Its readers want the newest only; emptied, it has a gap as any other."""
     ring = ring_of(1, 2, 3, history=1, conflate=True, history_seconds=10.0)

@@ -349,7 +349,7 @@ def quoted(gap: Gap) -> dict[str, Any]:
     return {"since": gap.since, "first": gap.first, "reason": gap.reason}
 
 
-FORGERIES = 200
+FORGERIES = 150
 
 
 @given(entries(), gaps)

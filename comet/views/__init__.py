@@ -49,8 +49,10 @@ def healthz() -> tuple[str, int, dict[str, str]]:
 
 
 def readyz() -> tuple[str, int, dict[str, str]]:
-    """Streams and updates are taken: not draining, not full."""
-    worker().controller.check_room()
+    """Streams and updates are taken: not draining, not full, the broker within reach."""
+    controller = worker().controller
+    controller.check_room()
+    controller.check_broker()
     return "ready\n", 200, {"Content-Type": "text/plain; charset=utf-8"}
 
 

@@ -32,35 +32,42 @@ class Oracle:
                 self.epochs.append(receipt.epoch)
 
     def check(self, names: Iterable[str], told: Sequence[Update | Gap]) -> None:
-        """Raise AssertionError unless ``told`` is what a reader of these channels from the beginning had to be told."""
-        names = set(names)
-        places = sorted(
-            (place for place, (channel, _) in self.acknowledged.items() if channel in names),
-            key=lambda place: (self.epochs.index(place.epoch), place.seq),
-        )
-        index = {place: n for n, place in enumerate(places)}
-        behind, excused, last, first = -1, False, Cursor("", 0), None
+        """Raise AssertionError unless ``told`` is what a reader of these channels from the beginning had to be told.
+
+        A gap is told once for all channels: each may have lost something up to the next of its updates.
+        """
+        expected = {name: self._places(name) for name in names}
+        index = {place: n for places in expected.values() for n, place in enumerate(places)}
+        behind = dict.fromkeys(names, -1)
+        excused: set[str] = set()
+        last, first = Cursor("", 0), None
         for each in told:
             if isinstance(each, Gap):
-                excused, first = True, each.first
+                excused, first = set(names), each.first
                 if each.reason != "trimmed":
                     last = Cursor("", 0)  # everything that is kept comes after it
                 continue
-            place = Cursor(each.epoch, each.seq)
+            place, name = Cursor(each.epoch, each.seq), each.channel
+            assert name in names
             assert first in (None, each.id), f"{each.id} after a gap that ends with {first}"
-            first = None
-            assert each.channel in names
             assert place.epoch != last.epoch or place.seq > last.seq, f"{place} after {last}"
-            last = place
+            last, first = place, None
             if place not in index:
                 assert each.data in self.maybe or self._was_relabelled(place, each), f"{place} was never published"
                 continue
-            assert self.acknowledged[place] == (each.channel, each.data), f"{place} is another update"
-            if not excused:
-                missed = places[behind + 1 : index[place]]
-                assert not missed and index[place] > behind, f"{place} after {places[behind]}: missed {missed[:5]}"
-            behind, excused = index[place], False
-        assert excused or behind == len(places) - 1, f"missed {places[behind + 1 :][:5]} at the end"
+            assert self.acknowledged[place] == (name, each.data), f"{place} is another update"
+            missed = expected[name][behind[name] + 1 : index[place]]
+            assert name in excused or (not missed and index[place] > behind[name]), f"{place}: missed {missed[:5]}"
+            behind[name] = index[place]
+            excused.discard(name)
+        for name in set(names) - excused:
+            assert behind[name] == len(expected[name]) - 1, (
+                f"missed {expected[name][behind[name] + 1 :][:5]} at the end"
+            )
+
+    def _places(self, channel: str) -> list[Cursor]:
+        places = [place for place, (name, _) in self.acknowledged.items() if name == channel]
+        return sorted(places, key=lambda place: (self.epochs.index(place.epoch), place.seq))
 
     def _was_relabelled(self, place: Cursor, update: Update) -> bool:
         """What an older copy of the log still has comes again in the new epoch, with its old number."""

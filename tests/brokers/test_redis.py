@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,12 @@ import gevent.socket
 import pytest
 import redis.connection
 
+from comet.brokers.memory import MemoryBroker
 from comet.brokers.redis import LARGEST, RedisBroker
 from comet.brokers.redis.link import Link
 from comet.controller import Controller
-from comet.core.errors import BrokerAway, LeaseLost, NotFound, SettingsError, TooLarge, TooManyChannels
+from comet.core.errors import BrokerAway, CometError, LeaseLost, NotFound, SettingsError, TooLarge, TooManyChannels
+from comet.core.log import Entry, Position
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
 from tests.brokers.redis_server import RedisServer
@@ -275,6 +278,53 @@ def test_what_redis_has_trimmed_is_a_gap(make: Make) -> None:
         one.update([Closed("a")])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_it_keeps_what_the_memory_broker_keeps(make: Make, seed: int) -> None:
+    """The same entries, losses, refusals and duplicates; in Redis, and in the windows of old and new workers."""
+    dice = random.Random(seed)
+    rules = Rules(Rule(history=4, history_bytes=40), {"long": Rule(history=300, history_bytes=3000)})
+    options = {"rules": rules, "max_channels": 5}
+    model = Controller(MemoryBroker(**options))  # type: ignore[arg-type]
+    workers = [make(**options), make(**options), make(**options, limit=1000)]
+    for _ in range(150):
+        batch: list[Entry] = [random_entry(dice) for _ in range(dice.choice((1, 1, 1, 3, 30)))]
+        if dice.random() < 0.1:
+            batch = [Closed(dice.choice("abcxy"))]
+        expected, got = [outcome(worker, batch) for worker in (model, dice.choice(workers))]
+        assert expected == got
+    wait(lambda: len({worker.log.head for worker in (model, *workers)}) == 1)
+    workers.append(make(**options))
+    for worker in (workers[0], workers[1], workers[3]):
+        assert contents(worker) == contents(model)
+    for name in ("a", "b", "c", "long"):
+        for seq in range(0, model.log.head, 7):
+            at = [Position((name,), seq, worker.log.epoch) for worker in (model, *workers)]
+            pages = [
+                worker.broker.since(position, size=10**6, limit=1000)
+                for worker, position in zip((model, *workers), at, strict=True)
+            ]
+            assert len({bool(page.gap) for page in pages}) == 1, (name, seq)
+            first = [entry.seq for entry in pages[0].entries]
+            assert all(first[: len(page.entries)] == [entry.seq for entry in page.entries] for page in pages)
+
+
+def random_entry(dice: random.Random) -> Update:
+    key = f"key {dice.randrange(60)}" if dice.random() < 0.2 else None
+    return Update(dice.choice(("a", "a", "b", "c", "long", "x", "y", "z")), b"x" * dice.choice((0, 3, 10, 50)), key=key)
+
+
+def outcome(worker: Controller, batch: list[Entry]) -> object:
+    try:
+        return [(receipt.seq, receipt.duplicate) for receipt in worker.update(batch)]
+    except CometError as error:
+        return repr(error)
+
+
+def contents(worker: Controller) -> object:
+    rings = worker.log.rings.items()
+    return {name: (ring.last, ring.lost, ring.closed, [(e.seq, e.data) for e in ring]) for name, ring in rings}
+
+
 def without_keeper(controller: Controller) -> Controller:
     """A worker that tidies only when the test does."""
     broker(controller)._greenlets[2].kill()
@@ -529,6 +579,36 @@ def test_an_older_copy_is_a_new_epoch(make: Make, server: RedisServer, first: st
     late = Reader(make(), "a", since=cursor)
     wait(lambda: late.texts[-1:] == ["61"])
     assert [gap.reason for gap in late.gaps] == ["epoch"]
+
+
+@pytest.mark.parametrize("remembered", [True, False], ids=["by a worker", "by nobody"])
+def test_a_backup_of_an_earlier_log_never_gives_out_a_number_again(
+    make: Make, server: RedisServer, remembered: bool
+) -> None:
+    """Redis came back empty, and then its backup is put in: whoever has seen what that lacks is told."""
+    one = make()
+    kept = publish(one, *map(str, range(10)))
+    copy = server.copy()
+    lost = publish(one, *map(str, range(10, 60)))
+    server.restart()
+    wait(lambda: publish_works(one, "60"), 5)
+    jumped = f"{one.log.epoch}-{one.log.head}"
+    server.restart_empty()
+    wait(lambda: publish_works(one, "61"), 5)
+    if not remembered:
+        one.stop()
+    server.restore(copy)
+    if remembered:
+        wait(lambda: Reader(one, "a", last=100).texts == list(map(str, range(10))), 5)
+        reasons = {kept: "epoch", lost: "epoch", jumped: "epoch"}
+    else:
+        one = make()
+        reasons = {kept: "", lost: "future", jumped: "future"}
+    assert seq_of(publish(one, *(["x"] * 60))) != seq_of(jumped)
+    for cursor, reason in reasons.items():
+        reader = Reader(one, "a", since=cursor)
+        wait(lambda reader=reader: reader.texts[-1:] == ["x"])
+        assert [gap.reason for gap in reader.gaps] == ([reason] if reason else [])
 
 
 def test_scripts_that_redis_has_forgotten_are_sent_again(make: Make, server: RedisServer) -> None:

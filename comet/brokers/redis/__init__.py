@@ -16,8 +16,8 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import attrgetter
 from typing import Any
@@ -36,12 +36,13 @@ from ...core.rules import Rules
 from ...core.update import Update
 from .. import Deliver, Lease, Receipt
 from .entries import Frame, mark
-from .link import AWAY, Answer, Link, is_hopeless
+from .link import AWAY, Answer, Link, Record, is_hopeless
 
 
 log = logging.getLogger("comet")
 
-#: Updates that are published in one call at the most: Redis serves nobody else meanwhile. A batch is one call.
+#: Updates that are published in one call at the most, each 10 kB counting as one: Redis serves nobody else meanwhile.
+#: A batch is always one call; this is the largest.
 GROUP = 100
 LARGEST = 10_000
 
@@ -67,6 +68,9 @@ CHANNELS = 10
 ROWS = 100
 PAGE = 32
 
+#: Entries that are appended without a breath.
+MANY = 2000
+
 MAYBE = "The update may have been accepted; with the same Idempotency-Key it is safe to repeat it."
 
 _seq = attrgetter("seq")
@@ -78,6 +82,10 @@ class _Job:
     lease: Lease | None = None
     checkpoint: str | None = None
     result: AsyncResult = field(default_factory=AsyncResult)
+
+    @property
+    def size(self) -> int:
+        return 1 + sum(1 + len(entry.data) // 10_000 for entry in self.entries if isinstance(entry, Update))
 
 
 class RedisBroker:
@@ -97,7 +105,7 @@ class RedisBroker:
         self.max_channels = max_channels
         self.idempotency_seconds = idempotency_seconds
         self._link = Link(url)
-        self._me = secrets.token_hex(8)
+        self._me = ""
         self._number = 0
         self._jobs: deque[_Job] = deque()
         self._work = Event()
@@ -105,6 +113,7 @@ class RedisBroker:
         self._looking = BoundedSemaphore()
         self._looks = 0
         self._reading = BoundedSemaphore(4)
+        self._past: dict[str, int] = {}
         self._ahead = 0.0
         self._tidied_at = 0.0
         self._used: Container[str] = ()
@@ -116,15 +125,17 @@ class RedisBroker:
 
     def start(self, deliver: Deliver) -> None:
         self._deliver = deliver
+        self._me = secrets.token_hex(8)  # here, not before: a worker may be forked from what has been made
         connection = self._link.connection()
         try:
-            self._check_eviction()
+            if danger := self._danger():
+                raise SettingsError(f"COMET_BROKER: {danger}")
             self._subscribe(connection)
         except redis.RedisError as error:
             connection.disconnect()
             if is_hopeless(error):
                 raise SettingsError(f"COMET_BROKER: {self._link.explain(error)}") from error
-            self._report(self._link.explain(error))  # it may come; then all is as if it had been there
+            self._failed(error)  # it may come; then all is as if it had been there
         self._greenlets = [
             gevent.spawn(self._writer),
             gevent.spawn(self._listener, connection),
@@ -141,20 +152,27 @@ class RedisBroker:
         if self._fault:
             raise BrokerAway(self._fault)
 
-    def _check_eviction(self) -> None:
+    def _danger(self) -> str:
+        """How Redis may lose the log at any time."""
         policy = self._link.eviction()
         if policy.startswith("allkeys"):
-            raise SettingsError(
-                f"COMET_BROKER: Redis at {self._link.name} drops any key when its memory is full (maxmemory-policy is "
-                f"{policy}), the log too. Set it to noeviction, or use another Redis."
+            return (
+                f"Redis at {self._link.name} drops any key when its memory is full (maxmemory-policy is {policy}), the "
+                "log too. Set it to noeviction, or use another Redis."
             )
         if policy != "noeviction":
             log.warning("comet: Redis at %s: maxmemory-policy is %s; it should be noeviction.", self._link.name, policy)
+        return ""
 
     def _report(self, fault: str) -> None:
         if fault and fault != self._fault:
             log.error("comet: %s", fault)
         self._fault = fault
+
+    def _failed(self, error: BaseException) -> None:
+        if not isinstance(error, (redis.RedisError, gevent.Timeout)):
+            log.error("comet: the Redis broker failed", exc_info=error)
+        self._report(self._link.explain(error))
 
     def _call(self, verb: str, *arguments: object) -> Answer:
         return self._link.call((self.log.epoch, self.log.head), verb, *arguments)
@@ -204,17 +222,16 @@ class RedisBroker:
 
     def _gather(self) -> list[_Job]:
         jobs = [self._jobs.popleft()]
-        size = len(jobs[0].entries)
-        while self._jobs and size + len(self._jobs[0].entries) <= GROUP:
+        size = jobs[0].size
+        while self._jobs and (size := size + self._jobs[0].size) <= GROUP:
             jobs.append(self._jobs.popleft())
-            size += len(jobs[-1].entries)
         return jobs
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
         try:
             answer = self._call_again(jobs)
-        except (redis.RedisError, gevent.Timeout) as error:
-            self._report(self._link.explain(error))
+        except (Exception, gevent.Timeout) as error:
+            self._failed(error)
             for job in jobs:
                 job.result.set(BrokerAway(f"{self._fault} {MAYBE}"))
         else:
@@ -224,7 +241,8 @@ class RedisBroker:
     def _call_again(self, jobs: Sequence[_Job]) -> Answer:
         """Publish; repeat it once where no answer comes. Redis knows the number of a call that it has done already."""
         self._number += 1
-        arguments = [self._me, self._number, self.max_channels, self.idempotency_seconds]
+        me = self._me if self._greenlets else secrets.token_hex(8)
+        arguments = [me, self._number, self.max_channels, self.idempotency_seconds]
         arguments += [argument for job in jobs for argument in self._arguments(job)]
         with gevent.Timeout(PATIENCE):
             try:
@@ -294,6 +312,8 @@ class RedisBroker:
             try:
                 if not connection.is_connected:
                     self._subscribe(connection)
+                    if danger := self._danger():
+                        log.error("comet: %s", danger)
                 pause = FIRST_PAUSE
                 while True:
                     self._hear(connection)
@@ -320,17 +340,16 @@ class RedisBroker:
     def _take(self, frame: Frame) -> None:
         if frame.epoch != self.log.epoch or frame.before > self.log.head:
             self._look()
-        elif frame.head > self.log.head:
-            self._append(frame.entries)
-            self._grow(frame.head)
-
-    def _append(self, entries: Iterable[Entry]) -> None:
-        """Append what is not there yet. Everything before the first of them must be there."""
+            return
         names = set()
-        for entry in entries:
-            if entry.seq > self.log.head:
+        for count, entry in enumerate(frame.entries, 1):
+            if frame.epoch == self.log.epoch and entry.seq > self.log.head:
                 self.log.append(entry)
                 names.add(entry.channel)
+            if count % ROWS == 0:
+                breathe()
+        if frame.epoch == self.log.epoch:
+            self._grow(frame.head)
         self._deliver(names)
 
     def _grow(self, head: int) -> None:
@@ -345,7 +364,7 @@ class RedisBroker:
         try:
             self._look()
         except redis.RedisError as error:
-            self._report(self._link.explain(error))
+            self._failed(error)
 
     def _look(self) -> None:
         """Take over what is new in Redis. Who comes while others wait for a look shares the next one."""
@@ -357,50 +376,52 @@ class RedisBroker:
 
     def _look_once(self) -> None:
         answer = self._call("look")
+        if answer.epoch in self._past and answer.epoch != self.log.epoch:
+            # A copy of an earlier log was put back: does it have what was seen of it?
+            answer = self._link.call((answer.epoch, self._past[answer.epoch]), "look")
         self._ahead = answer.time - time.time()
-        anew = answer.epoch != self.log.epoch
-        if anew or answer.head > self.log.head:
-            self._catch_up(answer, 0 if anew else self.log.head)
-        self.log.floor = max(self.log.floor, answer.floor)
-        self.log.holes = answer.holes
-        self._grow(answer.head)
+        if answer.epoch != self.log.epoch:
+            self._begin(answer)
+        elif answer.head > self.log.head or answer.floor > self.log.floor:
+            self._follow(answer)
         self._report(f"Redis at {self._link.name} takes nothing: {answer.says}." if answer.says else "")
 
-    def _catch_up(self, answer: Answer, after: int) -> None:
-        """Read and append everything between ``after`` and the head, of all channels, in SEQ order."""
-        records, entries = self._read(answer, after)
-        forgotten: set[str] = set()
-        if answer.epoch != self.log.epoch:
-            if self.log.epoch != NOWHERE.epoch:
-                log.error("comet: Redis at %s has lost what it had; epoch %s begins.", self._link.name, answer.epoch)
-            self.log.restart(answer.epoch)
-        elif answer.floor > after:
-            # Something that was never seen here has been forgotten already.
-            forgotten = set(self.log.rings).difference(self._link.newer(0))
-        for name, (_, lost) in records.items():
-            ring = self.log.rings.get(name)
-            if ring is None or not ring.published:
-                self.log.adopt(name, lost)
-        for start in range(0, len(entries), ROWS):
-            self._append(entries[start : start + ROWS])
+    def _begin(self, answer: Answer) -> None:
+        """Take over all that Redis has: aside, so that nobody reads half of it."""
+        other = Log(answer.epoch, rules=self.log.rules, limit=self.log.limit)
+        for _ in _fill(other, answer, *self._read(answer, 0)):
             breathe()
-        for name, (last, _) in records.items():
-            if self.log.open(name).last < last <= answer.head:
-                self._skip(name, last)  # it is not kept any more
+        if self.log.epoch not in (answer.epoch, NOWHERE.epoch):
+            log.error("comet: Redis at %s: the log begins anew, with epoch %s.", self._link.name, answer.epoch)
+            self._past[self.log.epoch] = self.log.head
+        for name in self.log.rings:
+            other.open(name)
+        vars(self.log).update(vars(other))
+        self._grow(answer.head)
+        self._deliver(list(self.log.rings))
+
+    def _follow(self, answer: Answer) -> None:
+        """Append everything up to the head, of all channels, in SEQ order."""
+        after = self.log.head
+        records, entries = self._read(answer, after)
+        if len(entries) > MANY:
+            self._begin(answer)
+            return
+        # If something that was never seen here has been forgotten already, channels without a record have lost it.
+        kept = self._link.newer(0) if answer.floor > after else self.log.rings
+        forgotten = set(self.log.rings).difference(kept)
+        for _ in _fill(self.log, answer, records, entries):
+            pass  # without a breath: what is lost is known when all is done
         for name in forgotten:
-            self._skip(name, answer.floor)
-        self._deliver(list(self.log.rings) if after == 0 else records)
+            _skip(self.log, name, answer.floor)
+        self._grow(answer.head)
+        self._deliver(forgotten.union(records))
 
-    def _skip(self, name: str, seq: int) -> None:
-        ring = self.log.open(name)
-        before = ring.weight
-        ring.skip(seq)
-        self.log.weight += ring.weight - before
-
-    def _read(self, answer: Answer, after: int) -> tuple[dict[str, tuple[int, int]], list[Entry]]:
-        """Records (last, lost) and entries of all channels that have news; the older entries only if there is room."""
-        records: dict[str, tuple[int, int]] = {}
+    def _read(self, answer: Answer, after: int) -> tuple[dict[str, Record], list[Entry]]:
+        """Records and entries of all channels that have news; the older entries only if there is room for them."""
+        records: dict[str, Record] = {}
         entries: list[Entry] = []
+        dropped: dict[str, int] = {}
         room = self.log.limit
         places = dict.fromkeys(self._link.newer(after), after)
         while places:
@@ -410,17 +431,21 @@ class RedisBroker:
             records.update(piece.records)
             for name, found in piece.entries.items():
                 entries += found
-                room -= sum(weight(entry) for entry in found if isinstance(entry, Update))
+                room -= _weight(found)
                 if len(found) == ROWS:
                     places[name] = found[-1].seq
                 else:
                     del places[name]
             if room < 0:
                 entries.sort(key=_seq)
-                del entries[: len(entries) // 2]
-                room = self.log.limit - sum(weight(entry) for entry in entries if isinstance(entry, Update))
+                half = len(entries) // 2
+                dropped.update({entry.channel: entry.seq for entry in entries[:half]})
+                del entries[:half]
+                room = self.log.limit - _weight(entries)
             breathe()
         entries.sort(key=_seq)
+        for name, seq in dropped.items():
+            records[name] = records[name].without(seq)
         return records, entries
 
     # Reading.
@@ -432,7 +457,7 @@ class RedisBroker:
                     if not self._fault and (page := self._from_redis(at, size, limit)):
                         return page
                 except redis.RedisError as error:
-                    self._report(self._link.explain(error))
+                    self._failed(error)
         return self.log.read(at, size=size, limit=limit)
 
     def _from_redis(self, at: Position, size: int, limit: int) -> Page | None:
@@ -444,14 +469,15 @@ class RedisBroker:
             return None
         scratch = Log(piece.epoch, rules=rules)
         for name in at.names:
-            scratch.adopt(name, piece.records[name][1] if name in piece.records else piece.floor)
+            scratch.adopt(name, piece.records[name].lost if name in piece.records else piece.floor)
         # Beyond the last entry of a channel that has more, another channel may have something first.
         bound = min([upto, *(found[-1].seq for found in piece.entries.values() if len(found) == PAGE)])
         for entry in sorted((entry for found in piece.entries.values() for entry in found), key=_seq):
             if entry.seq <= bound:
                 scratch.append(entry)
         scratch.head, scratch.floor = bound, piece.floor
-        return scratch.read(at, size=size, limit=limit)
+        page = scratch.read(at, size=size, limit=limit)
+        return page if bound == upto else replace(page, more=True, told=scratch.missed(at.names, at.seq))
 
     # Letting time pass.
 
@@ -468,10 +494,8 @@ class RedisBroker:
                 if time.monotonic() - self._tidied_at >= TIDY:
                     self._tidied_at = time.monotonic()
                     self._tidy()
-            except redis.RedisError as error:
-                self._report(self._link.explain(error))
-            except Exception:
-                log.exception("comet: looking after Redis failed")
+            except Exception as error:
+                self._failed(error)
 
     def _tidy(self) -> None:
         """Drop what is too old, and forget channels that nobody needs; those that are subscribed to here are needed."""
@@ -484,6 +508,35 @@ class RedisBroker:
             self._call("tidy", *(argument for name in channels for argument in (name, self._rule(name))))
             if len(names) < SLICE:
                 return
+
+
+def _fill(log: Log, answer: Answer, records: Mapping[str, Record], entries: Iterable[Entry]) -> Iterator[None]:
+    """Append what was read up to the head of the answer, and yield now and then. Nobody may read the log meanwhile."""
+    for name, record in records.items():
+        if name not in log.rings or not log.rings[name].published:
+            log.adopt(name, record.lost)
+    for count, entry in enumerate(entries, 1):
+        if entry.seq > log.head:
+            log.append(entry)
+        if count % ROWS == 0:
+            yield
+    for name, record in records.items():
+        _skip(log, name, record.last if record.last <= answer.head else min(record.lost, answer.head))
+    log.floor, log.holes = max(log.floor, answer.floor), answer.holes
+    log.head = max(log.head, answer.head)
+
+
+def _skip(log: Log, name: str, seq: int) -> None:
+    """Nothing of a channel up to there is kept, unless it is here."""
+    ring = log.open(name)
+    before = ring.weight
+    if ring.last < seq:
+        ring.skip(seq)
+    log.weight += ring.weight - before
+
+
+def _weight(entries: Iterable[Entry]) -> int:
+    return sum(weight(entry) for entry in entries if isinstance(entry, Update))
 
 
 def _receipt(text: str, answer: Answer) -> Receipt:

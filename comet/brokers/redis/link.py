@@ -53,12 +53,28 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """SEQ of a channel's newest entry ever, and of the newest that is not kept."""
+
+    last: int
+    lost: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> Record:
+        last, lost, *_ = text.split()
+        return cls(int(last), int(lost))
+
+    def without(self, seq: int) -> Record:
+        return Record(self.last, max(self.lost, seq))
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """What was read of some channels at one moment. ``records``: (last, lost) of those that exist."""
+    """What was read of some channels at one moment. Those that do not exist have no record."""
 
     epoch: str
     floor: int
-    records: Mapping[str, tuple[int, int]]
+    records: Mapping[str, Record]
     entries: Mapping[str, list[Entry]]
 
 
@@ -129,7 +145,7 @@ class Link:
         return Piece(
             epoch,
             int(floor or 0),
-            {name: _last_and_lost(record) for name, record in zip(after, records, strict=True) if record},
+            {name: Record.parse(record) for name, record in zip(after, records, strict=True) if record},
             {name: [of_stream(epoch, name, row) for row in rows] for name, rows in zip(after, streams, strict=True)},
         )
 
@@ -147,8 +163,3 @@ def is_hopeless(error: redis.RedisError) -> bool:
     return isinstance(error, (redis.AuthenticationError, redis.exceptions.NoPermissionError)) or "DB index" in str(
         error
     )
-
-
-def _last_and_lost(record: bytes) -> tuple[int, int]:
-    last, lost, *_ = record.split()
-    return int(last), int(lost)

@@ -16,7 +16,7 @@ local meta, newest, due = P .. ':meta', P .. ':last', P .. ':due'
 
 -- Seconds for which the end of a channel is told, and an empty one is remembered.
 local REMEMBERED = 60
--- So far SEQ jumps where the tail of the log may be gone: no number comes twice.
+-- So far SEQ jumps, at the least, where the tail of the log may be gone.
 local JUMP = 1048576
 -- Entries that one tidying drops: others wait meanwhile.
 local DROPPED = 500
@@ -60,8 +60,10 @@ if news then
   if not epoch then redis.call('DEL', newest, due) end
   epoch, holes = candidate, ''
 elseif run ~= server then
-  holes = holes .. whole(head) .. ' ' .. whole(head + JUMP) .. ' '
-  head = head + JUMP
+  -- To the microseconds of now: no number comes twice, whichever of the log's older copies this is.
+  local after = math.max(head + JUMP, now * 1000000)
+  holes = holes .. whole(head) .. ' ' .. whole(after) .. ' '
+  head = tonumber(whole(after))
   news = true
 end
 if news then

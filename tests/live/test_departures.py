@@ -207,7 +207,7 @@ def test_a_connection_is_used_again_after_a_poll(server: Server) -> None:
 def test_a_connection_is_closed_at_once_when_its_stream_ends(server: Server, wire: str) -> None:
     """Not after the seconds for which an idle connection is kept: thousands of ended ones would be in the way."""
     channel = f"ended.{wire}"
-    server.publish(channel, "")
+    server.publish(channel, "shown")
     with Subscriber(server, wire, channel).until(lambda it: it.seen) as client:
         assert requests.delete(f"{server.url}/channels/{channel}", headers=server.auth, timeout=10).status_code == 204
         client.finish(seconds=1)

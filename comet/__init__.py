@@ -3,16 +3,20 @@
 A Flask app served by gevent workers uses greenlet-blocking generators that yield chunks, with a gevent Event-based
 controller waking every waiting greenlet whenever a background greenlet publishes a tick.
 
-The map of the house; imports run one way, from the top down:
+The map of the house. Imports run one way: a room imports only what stands after it here.
 
 * ``__main__``, ``cli``: the command line
-* ``app``: ``create_app``, the stand-alone server; ``extension``: ``Comet``, for somebody else's Flask app
-* ``serving``, ``settings``: what gunicorn is told; every ``COMET_*`` variable
-* ``views``: HTTP in, HTTP out; ``access``: who may
+* ``app``: ``create_app``, the stand-alone server; ``demo``: the samples of 2009
+* ``extension``: ``Comet``, for somebody else's Flask app
+* ``serving``: what gunicorn is told
+* ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
-* ``streams``: the generators; ``peers``: the TCP connections under them
-* ``controller``: ``add``, ``remove``, ``update``: the choke point, the deliverer, the cohorts
-* ``broker_url``, ``brokers``: where the log lives; ``triggers``: the greenlets that watch sources and publish
+* ``access``: who may; ``refusals``: when to come back; ``broker_url``: which broker
+* ``streams``: the generators
+* ``controller``: ``add``, ``remove`` and ``update``, the choke point, and the deliverer
+* ``frames``: what is written next; ``cohorts``: who waits together; ``peers``: the TCP connections under the streams
+* ``triggers``: the greenlets that watch sources and publish; ``brokers``: where the log lives
+* ``settings``: every ``COMET_*`` variable; ``breath``: room for the other greenlets
 * ``core``: updates, log, cursors, gaps, wires: pure values and bytes
 """
 

@@ -15,6 +15,7 @@ from typing import Any
 from gevent import get_hub, getcurrent
 from gevent.event import Event
 
+from .breath import breathe
 from .core.log import Log, Position
 from .core.wire import State, Wire
 
@@ -85,23 +86,28 @@ class Cohorts:
         self._by_channel: dict[str, dict[Cohort, None]] = {}
 
     def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
-        """Stand with those who have had the same, until they are woken, or this one alone. It must be caught up.
-
-        Between asking the log and this nothing may switch.
-        """
-        if self.join(subscription).event.wait(timeout):
+        """Stand with those who have had the same, until they are woken, or this one alone. A subscriber that is not
+        caught up does not wait."""
+        cohort = self.join(subscription)
+        if cohort is None:
+            breathe()
+        elif cohort.event.wait(timeout):
             subscription.cohort = None
         else:
             self.leave(subscription)
 
-    def join(self, subscription: Subscription) -> Cohort:
-        """Let a subscriber stand where it belongs. The greenlet that calls this must then wait on the Event there."""
-        wire, names = subscription.wire, subscription.position.names
+    def join(self, subscription: Subscription) -> Cohort | None:
+        """Let a subscriber stand where it belongs: nowhere, if it is not caught up. This greenlet, which must be its
+        own, waits on the cohort's Event next."""
+        wire, position, epoch = subscription.wire, subscription.position, self.log.epoch
+        last = self.log.last(position.names)
+        if position.seq < last or position.epoch != epoch:
+            return None
         # Where the newest entry of its channels is: whoever has had that stands here, wherever the head is.
-        key = (wire.key if wire else names, subscription.state, self.log.epoch, self.log.last(names))
+        key = (wire.key if wire else position.names, subscription.state, epoch, last)
         cohort = self._with_room.get(key)
         if cohort is None or len(cohort.members) >= COHORT:
-            cohort = self._with_room[key] = self._gather(key, names)
+            cohort = self._with_room[key] = self._gather(key, position.names)
         cohort.members[subscription] = getcurrent()
         subscription.cohort = cohort
         return cohort

@@ -4,8 +4,8 @@ One log, N cursors, an Event for each cohort of them. A subscriber is an integer
 waits on carries no data, it says "look again". Publishing appends to the log and returns; the *deliverer*, one greenlet
 of the worker, wakes whoever waits on the channels that have something new.
 
-The one rule of waiting: ask the log and the flags, *then* join a cohort and wait. Nothing switches between asking and
-waiting, and an Event is set once and never waited on again, so no wake-up is lost.
+The one rule of waiting: ask the log, *then* join a cohort and wait. ``wait`` does both, nothing switches between,
+and an Event is set once and never waited on again, so no wake-up is lost.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Controller:
         return self._frames.next(subscription, wire)
 
     def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
-        """Wait until there may be something new. Nothing may switch between asking the log and this."""
+        """Wait until there may be something new; not at all, if there is. Look at the flags just before it."""
         self._cohorts.wait(subscription, timeout)
 
     def pages(self, subscription: Subscription) -> Iterator[Page]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 
 from .breath import turn
 from .cohorts import Subscription
@@ -27,7 +27,34 @@ from .peers import Peer
 ANSWER = 1_048_576
 
 
-def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> Iterator[bytes]:
+#: What the server iterates over.
+Chunks = Generator[bytes, None, None]
+
+
+class Body:
+    """The chunks of a stream, which the server iterates over and closes; then ``release`` is called.
+
+    Nothing stands between: else Flask's response and two iterators of Werkzeug's would live as long as the stream
+    (2.5 KiB), and be asked for each chunk.
+    """
+
+    __slots__ = ("_chunks", "_release")
+
+    def __init__(self, chunks: Chunks, release: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._release = release
+
+    def __iter__(self) -> Chunks:
+        return self._chunks
+
+    def close(self) -> None:
+        try:
+            self._chunks.close()
+        finally:
+            self._release()
+
+
+def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> Chunks:
     """A response that goes on until its client leaves, a channel is closed, or the worker stops."""
     subscription = Subscription(start.position, wire)
     retry = random.randint(2000, 4000)
@@ -54,33 +81,29 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> I
                     peer.written()
                 if frame.ended or (wire.longest is not None and subscription.written >= wire.longest):
                     return
-            if frame is not None and frame.more:
-                turn()  # a long history must not keep the others waiting
-            elif subscription.leaving:
+                if frame.more:
+                    turn()  # a long history must not keep the others waiting
+                    continue
+            if subscription.leaving:
                 # Also where something new comes all the time: else it would never end.
                 peer.writing()
                 yield wire.goodbye(controller.goodbye_retry())
                 return
-            elif frame is not None:
-                continue
-            elif subscription.beating:
+            if subscription.beating:
                 subscription.beating = False
                 if beat := wire.heartbeat(subscription.state):
                     subscription.written += len(beat)
                     peer.writing()
                     yield beat
                     peer.written()
-            else:
-                controller.wait(subscription)
+            controller.wait(subscription)
     finally:
         controller.remove(subscription)
         # The server still writes the end of the response; ``Peer.release`` is called after that.
         peer.writing()
 
 
-def one_shot(
-    controller: Controller, wire: Poll, start: Start, peer: Peer, *, timeout: float, limit: int
-) -> Iterator[bytes]:
+def one_shot(controller: Controller, wire: Poll, start: Start, peer: Peer, *, timeout: float, limit: int) -> Chunks:
     """A response that is written at once when there is something to tell, or after ``timeout`` seconds."""
     subscription = Subscription(start.position, wire)
     try:
@@ -101,6 +124,11 @@ def one_shot(
     finally:
         controller.remove(subscription)
         peer.writing()
+
+
+def refusal(text: bytes) -> Chunks:
+    """A response that ends at once."""
+    yield text
 
 
 def _first(controller: Controller, wire: Poll, start: Start, limit: int) -> bytes:

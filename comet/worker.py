@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import gevent
@@ -18,6 +19,7 @@ from .core.encodings import Encodings
 from .core.errors import BrokerAway, Stopping, TooLarge, WrongServer
 from .core.log import Entry
 from .core.update import Update
+from .core.wire import Wire
 from .peers import Peers
 from .refusals import Refusals
 from .settings import Settings, is_loopback, refuse_open, refuse_workers
@@ -44,6 +46,8 @@ class Worker:
         # A quarter for encodings: those are made again when they are missed, history is not.
         broker = broker or make_broker(settings, settings.memory * 3 // 4)
         self.encodings = Encodings(settings.memory // 4)
+        #: Makes a wire. Whoever asks for the same is given the same: it knows nothing of who reads it.
+        self.wire: Callable[..., Wire] = lru_cache(maxsize=1000)(self._wire)
         self.controller = Controller(broker, heartbeat=settings.heartbeat, max_streams=settings.max_streams)
         self.peers = Peers(write_timeout=settings.write_timeout)
         self.access = Access(
@@ -59,6 +63,9 @@ class Worker:
         self._loop: Any = None
         self._watcher: gevent.Greenlet | None = None
         self._before_start = _new_lock()
+
+    def _wire(self, kind: Callable[..., Wire], names: tuple[str, ...], **options: float) -> Wire:
+        return kind(names, self.encodings, **options)
 
     def start(self, gunicorn_worker: Any = None) -> None:
         """Start the background greenlets, once. With gunicorn's worker, also drain when it is told to stop.

@@ -181,3 +181,18 @@ def test_who_waits_too_long_leaves() -> None:
     cohorts.wait(one, 0.001)
     assert one.cohort is None
     assert (cohorts._all, cohorts._with_room, cohorts._by_channel) == (set(), {}, {})
+
+
+def test_who_lacks_something_does_not_wait() -> None:
+    """What came while it was busy is asked for first: on its channels, or of another epoch."""
+    cohorts = make()
+    cohorts.log.open("a")
+    one = Subscription(Position(("a",), 0, cohorts.log.epoch), SSE(("a",)))
+    publish(cohorts.log, "a")
+    with gevent.Timeout(5):
+        cohorts.wait(one)
+        one.position.move(cohorts.log.epoch, cohorts.log.head)
+        cohorts.log.restart("epoch2")
+        cohorts.wait(one)
+    assert one.cohort is None
+    assert cohorts.due(1e18) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from functools import partial
 
 from flask import Request, Response, after_this_request, request
 
@@ -12,7 +12,7 @@ from ..core.errors import BadRequest, Forbidden, NotFound, Unavailable
 from ..core.log import Start
 from ..core.wire import BY_TYPE, INERT, JSONP, SSE, WIRES, Envelope, Iframe, Poll, Wire
 from ..peers import Peer
-from ..streams import one_shot, streaming
+from ..streams import Body, Chunks, one_shot, refusal, streaming
 from ..worker import Worker
 from . import parameters
 from .current import end_connection, worker
@@ -39,16 +39,18 @@ def subscribe(names: str, wire: str | None = None) -> Response:
     comet.access.check_subscribe(channels, cookies=not goes_round_cors)
     made = _make(comet, wire, channels)
     start = comet.controller.begin(
-        channels, parameters.since(request), parameters.last(request), newest_only=made.conflates
+        made.names, parameters.since(request), parameters.last(request), newest_only=made.conflates
     )
     peer = comet.peers.of(request.environ.get("gunicorn.socket"))
-    response = Response(
-        _body(comet, made, start, peer), 200, _headers(comet, made, start), content_type=made.content_type
-    )
+    body = _body(comet, made, start, peer)
+    response = Response(body, 200, _headers(comet, made, start), content_type=made.content_type)
     if request.method != "HEAD":
+        release = partial(_release, comet, peer, made)
+        response.call_on_close(release)
         if not made.one_shot:
             end_connection()
-        response.call_on_close(lambda: _release(comet, peer, made))
+            # Past Werkzeug: the response is only closed where an app has put another body around this one.
+            response.response, response.direct_passthrough = Body(body, release), True
     return response
 
 
@@ -62,7 +64,7 @@ def _headers(comet: Worker, wire: Wire, start: Start) -> dict[str, str]:
     return headers
 
 
-def _body(comet: Worker, wire: Wire, start: Start, peer: Peer) -> Iterator[bytes]:
+def _body(comet: Worker, wire: Wire, start: Start, peer: Peer) -> Chunks:
     """What the server iterates over. Nothing of it runs before that; on HEAD nothing at all."""
     if isinstance(wire, Poll):
         timeout = parameters.seconds(request, "timeout", comet.settings.poll_timeout, 1, 60)
@@ -76,7 +78,7 @@ def _body(comet: Worker, wire: Wire, start: Start, peer: Peer) -> Iterator[bytes
         except Unavailable as error:
             if not _is_event_source(request, wire):
                 raise
-            return iter((wire.goodbye(comet.refusals.retry(error)),))
+            return refusal(wire.goodbye(comet.refusals.retry(error)))
     return body
 
 
@@ -100,16 +102,15 @@ def _by_accept(request: Request) -> str:
 
 
 def _make(comet: Worker, kind: str, names: tuple[str, ...]) -> Wire:
-    encodings = comet.encodings
     if kind == "sse" and parameters.flag(request, "envelope"):
-        return Envelope(names, encodings, heartbeat=comet.settings.heartbeat)
+        return comet.wire(Envelope, names, heartbeat=comet.settings.heartbeat)
     if kind == "iframe":
-        return Iframe(names, encodings, origin=_target(comet))
+        return Iframe(names, comet.encodings, origin=_target(comet))
     if kind == "jsonp":
-        return JSONP(names, encodings, callback=parameters.callback(request))
+        return JSONP(names, comet.encodings, callback=parameters.callback(request))
     if kind == "multipart" and len(names) > 1:
         raise BadRequest("multipart replaces one thing in place: it takes one channel.")
-    return WIRES[kind](names, encodings)
+    return comet.wire(WIRES[kind], names)
 
 
 def _target(comet: Worker) -> str:

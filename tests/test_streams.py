@@ -1,0 +1,88 @@
+"""Streams: what is handed to the server, and given back by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from flask import Flask, Response
+
+from comet import Comet
+from comet.core.wire import SSE, Envelope, Text
+from comet.settings import Settings
+from comet.streams import Body, Chunks
+from comet.worker import Worker
+
+
+def chunks(seen: list[str]) -> Chunks:
+    try:
+        yield b"one"
+        yield b"two"
+    finally:
+        seen.append("closed")
+
+
+def test_the_server_iterates_over_the_chunks_themselves() -> None:
+    """Nothing is asked for each chunk but the generator."""
+    generator = chunks([])
+    assert iter(Body(generator, lambda: None)) is generator
+
+
+def test_closing_closes_the_chunks_and_then_releases() -> None:
+    """The end of the stream is over when its peer is released."""
+    seen: list[str] = []
+    body = Body(chunks(seen), lambda: seen.append("released"))
+    assert next(iter(body)) == b"one"
+    body.close()
+    assert seen == ["closed", "released"]
+
+
+def test_a_peer_is_released_although_closing_fails() -> None:
+    """Else its descriptor would stay watched."""
+
+    def failing() -> Chunks:
+        try:
+            yield b""
+        finally:
+            raise RuntimeError("on the way out")
+
+    seen: list[str] = []
+    body = Body(failing(), lambda: seen.append("released"))
+    next(iter(body))
+    with pytest.raises(RuntimeError):
+        body.close()
+    assert seen == ["released"]
+
+
+def wrapping(response: Response) -> Response:
+    body = response.response
+    response.response = (chunk.upper() for chunk in body)  # type: ignore[union-attr]
+    response.direct_passthrough = False
+    return response
+
+
+@pytest.mark.parametrize("hook", [None, wrapping])
+def test_a_stream_is_let_go_also_where_an_app_wraps_its_body(hook: Callable[[Response], Response] | None) -> None:
+    """Whatever a hook of the app puts around it, closing the response ends the subscription."""
+    app = Flask("wrapped")
+    comet = Comet(app, settings=Settings(max_streams=10))
+    if hook is not None:
+        app.after_request(hook)
+    comet.publish("a", "news")
+    answer = app.test_client().get("/comet/channels/a/sse", buffered=False)
+    stream = answer.iter_encoded()
+    assert next(stream)
+    assert len(comet.worker.controller.streams) == 1
+    answer.close()
+    del stream
+    assert not comet.worker.controller.streams
+    comet.worker.stop()
+
+
+def test_streams_that_ask_for_the_same_share_one_wire() -> None:
+    """It keeps nothing of who reads it."""
+    worker = Worker(Settings())
+    same = [worker.wire(SSE, ("a", "b")) for _ in range(2)]
+    assert same[0] is same[1]
+    others = [worker.wire(SSE, ("b", "a")), worker.wire(Text, ("a", "b")), worker.wire(Envelope, ("a", "b"))]
+    assert len({wire.key for wire in (*same, *others)}) == 4

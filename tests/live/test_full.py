@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -16,14 +16,21 @@ from tests.timing import until
 MOST = 5
 
 
-@pytest.fixture
-def full() -> Iterator[tuple[Server, list[Subscriber]]]:
+@contextmanager
+def a_full_server() -> Iterator[tuple[Server, list[Subscriber]]]:
     """A server with all the streams that it may hold, and these."""
     with Server(max_streams=MOST, poll_timeout=60) as server, ExitStack() as stack:
         server.publish("full", "")
         wires = ("sse", "ndjson", "text", "multipart", "iframe")
         streams = [stack.enter_context(Subscriber(server, wire, "full", last=0)) for wire in wires]
         until(lambda: server.get("/channels/full/info").json()["subscribers"] == MOST)
+        yield server, streams
+
+
+@pytest.fixture(scope="module")
+def full() -> Iterator[tuple[Server, list[Subscriber]]]:
+    """One that stays full: for tests that only ask."""
+    with a_full_server() as (server, streams):
         yield server, streams
 
 
@@ -56,10 +63,9 @@ def test_everybody_else_gets_503_and_when_to_come_back(full: tuple[Server, list[
         assert b"COMET_MAX_STREAMS" in refused.refusal
 
 
-def test_a_full_server_still_publishes_and_answers(full: tuple[Server, list[Subscriber]]) -> None:
+def test_a_full_server_still_publishes_and_answers() -> None:
     """Also while many connections stand idle: 200 are kept free for this. It is alive, and not ready for more."""
-    server, streams = full
-    with ExitStack() as stack:
+    with a_full_server() as (server, streams), ExitStack() as stack:
         for _ in range(150):
             stack.enter_context(connect(server))
         assert server.publish("full", "still here")["subscribers"] == MOST
@@ -71,14 +77,14 @@ def test_a_full_server_still_publishes_and_answers(full: tuple[Server, list[Subs
         assert (ready.status_code, int(ready.headers["Retry-After"]) > 0) == (503, True)
 
 
-def test_it_serves_again_when_somebody_leaves(full: tuple[Server, list[Subscriber]]) -> None:
+def test_it_serves_again_when_somebody_leaves() -> None:
     """One goes, one comes; and no more."""
-    server, streams = full
-    streams.pop().leave()
-    until(lambda: server.get("/readyz").status_code == 200)
-    with Subscriber(server, "ndjson", "full").open() as newcomer:
-        assert newcomer.response.status == 200
-        server.publish("full", "for the newcomer")
-        newcomer.until(lambda it: it.seen and it.seen[-1].data == "for the newcomer")
-        assert server.get("/readyz").status_code == 503
-        assert server.get("/channels/full/text").status_code == 503
+    with a_full_server() as (server, streams):
+        streams.pop().leave()
+        until(lambda: server.get("/readyz").status_code == 200)
+        with Subscriber(server, "ndjson", "full").open() as newcomer:
+            assert newcomer.response.status == 200
+            server.publish("full", "for the newcomer")
+            newcomer.until(lambda it: it.seen and it.seen[-1].data == "for the newcomer")
+            assert server.get("/readyz").status_code == 503
+            assert server.get("/channels/full/text").status_code == 503

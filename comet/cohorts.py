@@ -87,7 +87,7 @@ class Cohorts:
 
     def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
         """Stand with those who have had the same, until they are woken, or this one alone. A subscriber that is not
-        caught up does not wait."""
+        caught up, or is to end, does not wait."""
         cohort = self.join(subscription)
         if cohort is None:
             breathe()
@@ -97,11 +97,12 @@ class Cohorts:
             self.leave(subscription)
 
     def join(self, subscription: Subscription) -> Cohort | None:
-        """Let a subscriber stand where it belongs: nowhere, if it is not caught up. This greenlet, which must be its
+        """Let a subscriber stand where it belongs: nowhere, if it has something to do. This greenlet, which must be its
         own, waits on the cohort's Event next."""
         wire, position, epoch = subscription.wire, subscription.position, self.log.epoch
         last = self.log.last(position.names)
-        if position.seq < last or position.epoch != epoch:
+        # Also if it was told to end while it was writing: nobody will wake it for that again.
+        if position.seq < last or position.epoch != epoch or subscription.gone or subscription.leaving:
             return None
         # Where the newest entry of its channels is: whoever has had that stands here, wherever the head is.
         key = (wire.key if wire else position.names, subscription.state, epoch, last)

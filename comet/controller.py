@@ -123,7 +123,7 @@ class Controller:
         return self._frames.next(subscription, wire)
 
     def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
-        """Wait until there may be something new; not at all, if there is. Look at the flags just before it."""
+        """Wait until there may be something to do; not at all, if there is."""
         self._cohorts.wait(subscription, timeout)
 
     def pages(self, subscription: Subscription) -> Iterator[Page]:

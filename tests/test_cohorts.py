@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import gevent
+import pytest
 
 from comet.cohorts import COHORT, Cohorts, Subscription
 from comet.core.log import Log, Position
@@ -196,3 +197,16 @@ def test_who_lacks_something_does_not_wait() -> None:
         cohorts.wait(one)
     assert one.cohort is None
     assert cohorts.due(1e18) == []
+
+
+@pytest.mark.parametrize("flag", ["gone", "leaving"])
+def test_who_is_told_to_end_while_it_writes_does_not_wait(flag: str) -> None:
+    """It stood in no cohort then, so nobody could wake it: the flag is all there is."""
+    cohorts = make()
+    cohorts.log.open("a")
+    one = Subscription(Position(("a",), 0, cohorts.log.epoch), SSE(("a",)))
+    setattr(one, flag, True)
+    cohorts.wake_one(one)
+    with gevent.Timeout(5):
+        cohorts.wait(one)
+    assert one.cohort is None

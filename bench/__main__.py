@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, print the table, and write ``docs/performance.md``. ``--quick`` only prints."""
+"""``python -m bench``: measure, print the table, write ``docs/performance.md``. ``--quick`` only prints."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def main() -> None:
         results = run(work)
     except Lost as lost:
         sys.exit(f"bench: {lost}.")
-    print(f"\n{report.for_terminal(results)}\n\nEvery subscriber got every update once and in order.")
+    print(f"\n{report.table(results)}\n\nEverybody got every update once and in order.")
     if not options.quick:
-        report.write(ROOT / "docs", results, work, {server.name: server.title for server in SERVERS})
+        report.write(ROOT / "docs", results, work)
 
 
 def run(work: Work) -> report.Results:
-    """Measure all servers on the first core, and read on the last."""
+    """Measure all servers on the first core; this process reads on the last."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[-1]})
-    print(f"{work.rounds} rounds, {work.subscribers:,} subscribers", *report.machine(), sep="\n", flush=True)
+    print(f"{work.rounds} rounds, {work.subscribers:,} subscribers", *report.machine(), "", sep="\n", flush=True)
     results: dict[str, list[Figures]] = {server.name: [] for server in SERVERS}
-    for server, figures in rounds(work, SERVERS, cores[0]):
-        results[server.name].append(figures)
-        told = ", ".join(f"{measure.of(figures):.1f}" for measure in MEASURES)
-        print(f"round {len(results[server.name])}  {server.name:<10}{told}", flush=True)
+    for name, figures in rounds(work, cores[0]):
+        results[name].append(figures)
+        told = "".join(f"{measure.of(figures):9.1f}" for measure in MEASURES)
+        print(f"round {len(results[name])}  {name:<12}{told}", flush=True)
     return results
 
 

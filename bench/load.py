@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import select
 import socket
 import time
-from collections.abc import Mapping
 from functools import lru_cache
+from http.client import HTTPConnection
+
+from .servers import Server
 
 
-#: An update's data ends in its number: ``…#17#``. Whole or not at all: half a number has no end.
+#: An update's data ends in its number: ``…#17#``. Half a number has no end, and is not taken for one.
 _NUMBER = re.compile(rb"#(\d+)#")
 _LONGEST = 24
-_HEAD = b"HTTP/1.1 200"
+_ANSWER = re.compile(rb"HTTP/1\.1 200 .*?\r\n\r\n", re.DOTALL)
 
-#: Seconds in which everybody must have an update.
+#: Seconds in which everybody must have been answered, or have an update.
 PATIENCE = 60.0
+SIZE = 100
 
 
 class Lost(Exception):
     """A subscriber did not get what was published."""
-
-
-def payload(number: int, size: int = 100) -> bytes:
-    """The data of update ``number``: ``size`` bytes."""
-    return (b"#%d#" % number).rjust(size, b".")
 
 
 @lru_cache(maxsize=256)
@@ -35,11 +32,9 @@ def numbers(rest: bytes, piece: bytes) -> tuple[tuple[int, ...], bytes]:
 
     All subscribers read the same bytes: what they say is worked out once.
     """
-    text, end, found = rest + piece, 0, []
-    for match in _NUMBER.finditer(text):
-        found.append(int(match[1]))
-        end = match.end()
-    return tuple(found), text[end:][-_LONGEST:]
+    text = rest + piece
+    found = list(_NUMBER.finditer(text))
+    return tuple(int(match[1]) for match in found), text[found[-1].end() if found else 0 :][-_LONGEST:]
 
 
 class Subscriber:
@@ -47,99 +42,92 @@ class Subscriber:
 
     __slots__ = ("last", "rest", "sock")
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+    def __init__(self, address: tuple[str, int], request: bytes) -> None:
+        self.sock = socket.create_connection(address, timeout=PATIENCE)
+        self.sock.sendall(request)
         self.last = 0
         self.rest = b""
 
+    def begin(self) -> None:
+        """Wait for the head of the answer."""
+        text = b""
+        while not _ANSWER.match(text):
+            piece = self.sock.recv(4096)
+            text += piece
+            if not piece or (b"\r\n\r\n" in text and not _ANSWER.match(text)):
+                raise Lost(f"a subscriber was refused: {text!r}")
+        self.sock.setblocking(False)
+
+    def read(self) -> bool:
+        """Take what has come; return whether that was an update."""
+        try:
+            piece = self.sock.recv(65_536)
+        except ConnectionError:
+            piece = b""
+        if not piece:
+            raise Lost(f"a stream ended after update {self.last}")
+        found, self.rest = numbers(self.rest, piece)
+        for number in found:
+            if number != self.last + 1:
+                raise Lost(f"a subscriber got update {number} after {self.last}")
+            self.last = number
+        return bool(found)
+
 
 class Load:
-    """The subscribers of one server."""
+    """The subscribers of one server, and the publisher of its updates: 1, 2, 3, … by a POST each."""
 
-    def __init__(self, address: tuple[str, int], path: str) -> None:
-        self.address = address
-        host, port = address
-        self._request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/event-stream\r\n\r\n".encode()
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._request = f"GET {server.stream} HTTP/1.1\r\nHost: {server.bind}\r\nAccept: text/event-stream\r\n\r\n"
         self._epoll = select.epoll()
         self._by_fd: dict[int, Subscriber] = {}
+        self._last = 0
 
     def __enter__(self) -> Load:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._epoll.close()
         for subscriber in self._by_fd.values():
             subscriber.sock.close()
-        self._epoll.close()
 
     def open(self, count: int) -> None:
-        """Subscribe so many, a few hundred at a time; return when each has been answered."""
-        for done in range(0, count, 250):
-            opened = [self._connect() for _ in range(min(250, count - done))]
+        """Subscribe so many, a few hundred at a time; return when all have been answered."""
+        request = self._request.encode()
+        for begun in range(0, count, 250):
+            opened = [Subscriber(self._server.address, request) for _ in range(min(250, count - begun))]
+            self._by_fd |= {subscriber.sock.fileno(): subscriber for subscriber in opened}
             for subscriber in opened:
-                self._read_head(subscriber)
-        self._epoll_all()
+                subscriber.begin()
+                self._epoll.register(subscriber.sock, select.EPOLLIN)
 
-    def _connect(self) -> Subscriber:
-        subscriber = Subscriber(socket.create_connection(self.address, timeout=PATIENCE))
-        subscriber.sock.sendall(self._request)
-        self._by_fd[subscriber.sock.fileno()] = subscriber
-        return subscriber
+    def publish(self, updates: int, every: float = 0.0) -> float:
+        """Publish so many, each when the last subscriber has the one before and at most one in ``every`` seconds.
 
-    def _read_head(self, subscriber: Subscriber) -> None:
-        text = b""
-        while b"\r\n\r\n" not in text:
-            piece = subscriber.sock.recv(4096)
-            text += piece
-            if not piece or not text.startswith(_HEAD[: len(text)]):
-                raise Lost(f"a subscriber was refused: {text!r}")
+        Return how many seconds it took. Raises Lost when an update is missing, twice, or out of order.
+        """
+        connection = HTTPConnection(*self._server.address, timeout=PATIENCE)
+        headers = {"Content-Type": "text/plain; charset=utf-8", **self._server.headers}
+        begun = time.monotonic()
+        for tick in range(updates):
+            time.sleep(max(0.0, begun + tick * every - time.monotonic()))
+            self._last += 1
+            connection.request("POST", self._server.publish, (b"#%d#" % self._last).rjust(SIZE, b"."), headers)
+            answer = connection.getresponse()
+            if not 200 <= answer.status < 300:
+                raise Lost(f"update {self._last} was answered {answer.status} {answer.read()!r}")
+            answer.read()
+            self._read_all()
+        connection.close()
+        return time.monotonic() - begun
 
-    def _epoll_all(self) -> None:
-        for fd, subscriber in self._by_fd.items():
-            subscriber.sock.setblocking(False)
-            self._epoll.register(fd, select.EPOLLIN)
-
-    def read(self, last: int) -> None:
-        """Read until everybody has had update ``last``. Raises Lost for one that is missing, twice or out of order."""
-        behind = sum(subscriber.last < last for subscriber in self._by_fd.values())
+    def _read_all(self) -> None:
+        behind = len(self._by_fd)
         deadline = time.monotonic() + PATIENCE
         while behind:
             if time.monotonic() > deadline:
-                raise Lost(f"{behind} of {len(self._by_fd)} subscribers had no update {last} for {PATIENCE:g} seconds")
+                raise Lost(f"{behind} of {len(self._by_fd)} subscribers have no update {self._last}")
             for fd, _ in self._epoll.poll(1.0):
                 subscriber = self._by_fd[fd]
-                piece = _received(subscriber)
-                found, subscriber.rest = numbers(subscriber.rest, piece)
-                for number in found:
-                    if number != subscriber.last + 1:
-                        raise Lost(f"a subscriber got update {number} after {subscriber.last}")
-                    subscriber.last = number
-                behind -= subscriber.last == last and bool(found)
-
-
-def _received(subscriber: Subscriber) -> bytes:
-    try:
-        piece = subscriber.sock.recv(65_536)
-    except ConnectionError:
-        piece = b""
-    if not piece:
-        raise Lost(f"a stream ended after update {subscriber.last}")
-    return piece
-
-
-class Publisher:
-    """Publishes one update after the other over one connection, by POST."""
-
-    def __init__(self, address: tuple[str, int], path: str, headers: Mapping[str, str]) -> None:
-        self._connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
-        self._path = path
-        self._headers = {"Content-Type": "text/plain; charset=utf-8", **headers}
-
-    def publish(self, number: int) -> None:
-        self._connection.request("POST", self._path, payload(number), self._headers)
-        answer = self._connection.getresponse()
-        answer.read()
-        if not 200 <= answer.status < 300:
-            raise Lost(f"update {number} was answered {answer.status}")
-
-    def close(self) -> None:
-        self._connection.close()
+                behind -= subscriber.read() and subscriber.last == self._last

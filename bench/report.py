@@ -1,7 +1,4 @@
-"""Report: the figures of a run as a table, and as a page with a picture.
-
-A row for each server, a column for each measure; the first server is the one that the others are held against.
-"""
+"""Report: the figures of a run as a table, and as a page with a picture."""
 
 from __future__ import annotations
 
@@ -13,35 +10,36 @@ from pathlib import Path
 from statistics import median
 
 from .rounds import MEASURES, Figures, Measure, Work
+from .servers import SERVERS
 
 
 Results = Mapping[str, Sequence[Figures]]
 
 PAGE = """# Performance
 
-Written by `make bench`. The figures are those of one machine; the ratios are what holds elsewhere.
+Written by `make bench`. The figures are one machine's; the ratios are what holds elsewhere.
 
 {table}
 
-Median of {work.rounds} rounds (least–most), and its ratio to the first row.
+Medians of {work.rounds} rounds, the least and the most, and the ratio to the first row's median.
 
-![The same figures as a picture](pictures/performance.svg)
-
-## What was measured
-
-* {work.subscribers:,} subscribers on one channel, one connection each, over loopback. An update has 100 bytes of \
-text; each subscriber must get each one once and in order, or the run fails.
-* *CPU*: processor time of the server, kernel included, for each update that a subscriber got. At {work.pace:g} \
-updates a second ({work.paced} of them), and back to back ({work.saturated}): the next is published as soon as the \
-last subscriber has the one before. Each is published by a POST, whose cost is in the figure.
-* *Memory*: resident memory of the server with {work.subscribers:,} idle streams less that with none, for each stream. \
-The kernel's socket memory is not in it.
-* The server runs on one core, the load generator (an epoll loop in Python, `bench/load.py`) on another. Each round \
-starts each server afresh, and the servers take turns within a round.
+![the same as bars](pictures/performance.svg)
 
 | server | what it is |
 |---|---|
 {servers}
+
+## How it was measured
+
+* {work.subscribers:,} subscribers on one channel, a connection each, over loopback. An update has 100 bytes. Everybody
+  must get every update once and in order, or the run fails.
+* **CPU** is the processor time of the server, the kernel's work for it included, for each update that a subscriber got.
+  *Paced*: {work.pace:g} updates a second, {work.paced} in all. *Back to back*: {work.saturated}, each published as soon
+  as the last subscriber has the one before; **throughput** is what came of that. Each takes a POST, which is included.
+* **Memory** is the server's resident memory with all streams open and nothing sent yet, less that before, for each of
+  them. What the kernel keeps for a connection is not in it.
+* The server has one core and the load generator another (`bench/load.py`, an epoll loop in Python). Each round starts
+  each server afresh; they take turns, so that what else the machine does hits all of them.
 
 ## Where
 
@@ -49,86 +47,74 @@ starts each server afresh, and the servers take turns within a round.
 """
 
 
-def table(results: Results) -> Iterator[list[str]]:
-    """The head and a row for each server: the median, its spread, and its ratio to the first one's."""
-    yield ["", *(f"{measure.title}, {measure.unit}" for measure in MEASURES)]
-    first = next(iter(results.values()))
-    for name, rounds in results.items():
-        cells = []
-        for measure in MEASURES:
-            values = [measure.of(figures) for figures in rounds]
-            middle = median(values)
-            ratio = middle / median(map(measure.of, first))
-            cells.append(f"{middle:.1f} ({min(values):.1f}–{max(values):.1f}) ×{ratio:.2f}")
-        yield [name, *cells]
+def table(results: Results) -> str:
+    """A row for each server: the median, its spread, and its ratio to the first one's."""
+    rows = [["", *(f"{measure.title} ({measure.unit})" for measure in MEASURES)], ["---"] * (len(MEASURES) + 1)]
+    for name, values in results.items():
+        rows.append([name, *(_cell(measure, values, results) for measure in MEASURES)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows)
 
 
-def for_terminal(results: Results) -> str:
-    """A line for each figure."""
-    head, *rows = table(results)
-    lines = []
-    for title, *cells in zip(head[1:], *(row[1:] for row in rows), strict=True):
-        lines += [title, *(f"  {row[0]:<10}{cell}" for row, cell in zip(rows, cells, strict=True))]
-    return "\n".join(lines)
+def _cell(measure: Measure, rounds: Sequence[Figures], results: Results) -> str:
+    values = [measure.of(figures) for figures in rounds]
+    return f"{median(values):.1f} ({min(values):.1f}–{max(values):.1f}) ×{_ratio(measure, rounds, results):.2f}"
 
 
-def write(folder: Path, results: Results, work: Work, titles: Mapping[str, str]) -> None:
-    """Write ``performance.md`` and its picture."""
-    head, *rows = table(results)
-    lines = [head, ["---"] * len(head), *rows]
-    page = PAGE.format(
-        table="\n".join(f"| {' | '.join(cells)} |" for cells in lines),
-        work=work,
-        servers="\n".join(f"| {name} | {title} |" for name, title in titles.items()),
-        machine="\n".join(f"* {fact}" for fact in machine()),
-    )
-    (folder / "performance.md").write_text(page, encoding="utf-8")
-    (folder / "pictures").mkdir(exist_ok=True)
-    (folder / "pictures" / "performance.svg").write_text(picture(results), encoding="utf-8")
+def _ratio(measure: Measure, rounds: Sequence[Figures], results: Results) -> float:
+    return median(map(measure.of, rounds)) / median(map(measure.of, next(iter(results.values()))))
 
 
 def machine() -> Iterator[str]:
     """What the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    model = next((line.partition(":")[2].strip() for line in cpuinfo.splitlines() if "model name" in line), "unknown")
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")), "unknown")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     yield f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, {platform.system()} {platform.release()}"
     packages = ("gunicorn", "gevent", "greenlet", "Flask", "Werkzeug")
     yield f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages)
 
 
-# The picture: a panel for each measure, a bar for each server up to its median, a dot for each round.
+def write(folder: Path, results: Results, work: Work) -> None:
+    """Write ``performance.md`` and its picture."""
+    servers = "\n".join(f"| {server.name} | {server.title} |" for server in SERVERS)
+    facts = "\n".join(f"* {fact}" for fact in machine())
+    page = PAGE.format(table=table(results), work=work, servers=servers, machine=facts)
+    (folder / "pictures").mkdir(exist_ok=True)
+    (folder / "performance.md").write_text(page, encoding="utf-8")
+    (folder / "pictures" / "performance.svg").write_text(picture(results), encoding="utf-8")
+
+
+# The picture: a panel for each measure; in it a bar for each server up to its median, and a dot for each round.
 
 WIDTH, BAR, LEFT, RIGHT = 720, 22, 90, 620
 STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#1f2933}.title{font-weight:600}.unit,.ratio{fill:#66758a}"
+    "text{font:13px system-ui,sans-serif;fill:#1f2933}.title{font-weight:600}.soft{fill:#66758a}"
     ".bar{fill:#b8c4d2}.comet{fill:#e8743b}.dot{fill:#1f2933;fill-opacity:.55}"
-    "@media(prefers-color-scheme:dark){text{fill:#e4e9f0}.unit,.ratio{fill:#9aa8ba}.bar{fill:#4a5a6e}"
+    "@media(prefers-color-scheme:dark){text{fill:#e4e9f0}.soft{fill:#9aa8ba}.bar{fill:#4a5a6e}"
     ".comet{fill:#e8743b}.dot{fill:#fff;fill-opacity:.6}}"
 )
 
 
 def picture(results: Results) -> str:
-    panel = 34 + BAR * len(results) + 22
-    shapes = [shape for number, measure in enumerate(MEASURES) for shape in _panel(results, measure, number * panel)]
+    panel = 52 + BAR * len(results)
+    shapes = (shape for place, measure in enumerate(MEASURES) for shape in _panel(results, measure, place * panel))
     size = f'width="{WIDTH}" height="{panel * len(MEASURES)}" viewBox="0 0 {WIDTH} {panel * len(MEASURES)}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}><title>Performance</title>'
-    return "\n".join([head, f"<style>{STYLE}</style>", *shapes, "</svg>", ""])
+    return "\n".join((head, f"<style>{STYLE}</style>", *shapes, "</svg>", ""))
 
 
 def _panel(results: Results, measure: Measure, top: int) -> Iterator[str]:
-    better = "less is better" if measure.less else "more is better"
-    yield f'<text x="0" y="{top + 18}"><tspan class="title">{measure.title}</tspan>'
-    yield f'<tspan class="unit" dx="8">{measure.unit}, {better}</tspan></text>'
-    columns = {name: [measure.of(figures) for figures in rounds] for name, rounds in results.items()}
-    scale = (RIGHT - LEFT) / max(map(max, columns.values()))
-    first = median(next(iter(columns.values())))
-    for row, (name, values) in enumerate(columns.items()):
-        y, middle = top + 30 + row * BAR, median(values)
-        yield f'<text x="{LEFT - 10}" y="{y + 14}" text-anchor="end">{name}</text>'
+    yield f'<text y="{top + 18}"><tspan class="title">{measure.title}</tspan>'
+    yield f'<tspan class="soft" dx="8">{measure.unit}; {measure.better} is better</tspan></text>'
+    scale = (RIGHT - LEFT) / max(measure.of(figures) for rounds in results.values() for figures in rounds)
+    for row, (name, rounds) in enumerate(results.items()):
+        y, middle = top + 30 + row * BAR, median(map(measure.of, rounds))
         kind = "bar comet" if name.startswith("comet") else "bar"
-        yield f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{middle * scale:.1f}" height="{BAR - 5}" rx="2"/>'
-        for value in values:
-            yield f'<circle class="dot" cx="{LEFT + value * scale:.1f}" cy="{y + (BAR - 5) / 2}" r="2.2"/>'
-        yield f'<text x="{RIGHT + 12}" y="{y + 14}">{middle:.1f}<tspan class="ratio" dx="6">×{middle / first:.2f}'
-        yield "</tspan></text>"
+        yield f'<text x="{LEFT - 10}" y="{y + 14}" text-anchor="end">{name}</text>'
+        yield f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{middle * scale:.1f}" height="{BAR - 4}" rx="2"/>'
+        for figures in rounds:
+            x = LEFT + measure.of(figures) * scale
+            yield f'<circle class="dot" cx="{x:.1f}" cy="{y + BAR / 2 - 2}" r="2.2"/>'
+        ratio = _ratio(measure, rounds, results)
+        yield f'<text x="{RIGHT + 12}" y="{y + 14}">{middle:.1f}<tspan class="soft" dx="6">×{ratio:.2f}</tspan></text>'

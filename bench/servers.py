@@ -1,8 +1,7 @@
-"""Servers: those that are measured, one small class each. The table at the bottom says which, and in what order."""
+"""Servers: those that are measured, a small class each. The table at the bottom says which, and in what order."""
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,7 +20,8 @@ GUNICORN = (sys.executable, "-m", "gunicorn", "-k", "gevent")
 
 
 class Server:
-    """One server, started on a free port. A new one says its name, its command and where it streams and publishes."""
+    """A server on a free port, alone on one core. Each says what it is, how it is started, and two paths:
+    ``stream`` answers a GET with Server-Sent Events, a POST to ``publish`` has its body sent on all of them."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -33,10 +34,7 @@ class Server:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             self.address: tuple[str, int] = sock.getsockname()
-
-    @property
-    def bind(self) -> str:
-        return "{}:{}".format(*self.address)
+        self.bind = "{}:{}".format(*self.address)
 
     def command(self) -> tuple[str, ...]:
         raise NotImplementedError
@@ -46,44 +44,44 @@ class Server:
 
     def __enter__(self) -> Server:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("COMET_")}
-        environ |= {"PYTHONPATH": str(ROOT), **self.environ()}
-        self.folder = tempfile.TemporaryDirectory(prefix="comet-bench-")
-        self.log = Path(self.folder.name) / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                cwd=self.folder.name,
-                env=environ,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {self.core}),
-            )
-        try:
-            self._await_answer()
-        except BaseException:
-            self.__exit__()
-            raise
+        self.folder = tempfile.TemporaryDirectory(prefix="comet-bench-")  # without a gunicorn.conf.py or comet.toml
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            self.command(),
+            cwd=self.folder.name,
+            env={**environ, "PYTHONPATH": str(ROOT), **self.environ()},
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {self.core}),
+        )
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__()
+                self.log.seek(0)
+                raise RuntimeError(f"{self.name} does not answer:\n{self.log.read().decode(errors='replace')}")
+            time.sleep(0.02)
         return self
 
     def __exit__(self, *error: object) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended by itself
         self.process.wait()
         self.folder.cleanup()
 
-    def _await_answer(self) -> None:
-        deadline = time.monotonic() + 20
-        while self.process.poll() is None and time.monotonic() < deadline:
-            try:
-                # Connecting is not enough: gunicorn's master listens before its worker has booted.
-                connection = http.client.HTTPConnection(*self.address, timeout=5)
-                connection.request("GET", "/healthz")
-                connection.getresponse()
-                connection.close()
-                return
-            except OSError:
-                time.sleep(0.02)
-        raise RuntimeError(f"{self.name} does not answer:\n{self.log.read_text(errors='replace')}")
+    def _answers(self) -> bool:
+        # Connecting is not enough: gunicorn's master listens before its worker has booted.
+        connection = HTTPConnection(*self.address, timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            return bool(connection.getresponse().status)
+        except OSError:
+            return False
+        finally:
+            connection.close()
 
     # What it takes.
 
@@ -95,7 +93,7 @@ class Server:
         return found
 
     def cpu(self) -> float:
-        """Seconds of processor that its threads have used so far, as exact as the scheduler counts."""
+        """Seconds of processor that its threads have used so far, to the nanosecond of the scheduler."""
         threads = (thread for pid in self.processes() for thread in Path(f"/proc/{pid}/task").iterdir())
         return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
@@ -105,11 +103,20 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-class Comet(Server):
-    """As it comes."""
+class Bare(Server):
+    name = "bare"
+    title = "a Flask generator that waits on a gevent Event and does nothing else (`bench/bare.py`), same gunicorn"
+    stream = "/stream"
+    publish = "/publish"
 
+    def command(self) -> tuple[str, ...]:
+        limits = ("--worker-connections", "60000", "--backlog", "4096", "--keep-alive", "5")
+        return (*GUNICORN, "-b", self.bind, *limits, "--no-control-socket", "bench.bare:app")
+
+
+class Comet(Server):
     name = "comet"
-    title = "comet as it comes: every setting at its default"
+    title = "as it comes, on the wire `sse`"
     stream = "/channels/bench/sse"
     publish = "/channels/bench"
     headers: ClassVar[Mapping[str, str]] = {"Authorization": "Bearer bench"}
@@ -121,19 +128,5 @@ class Comet(Server):
         return {"COMET_BIND": self.bind, "COMET_PUBLISH_KEY": "bench"}
 
 
-class Bare(Server):
-    """The bare Flask generator, on the same gunicorn."""
-
-    name = "bare"
-    title = (
-        "a Flask generator that waits on one gevent Event and does nothing else (`bench/bare.py`), on the same gunicorn"
-    )
-    stream = "/stream"
-    publish = "/publish"
-
-    def command(self) -> tuple[str, ...]:
-        limits = ("--worker-connections", "60000", "--backlog", "4096", "--keep-alive", "5")
-        return (*GUNICORN, "-b", self.bind, *limits, "--no-control-socket", "bench.bare:app")
-
-
+#: The others are held against the first.
 SERVERS: tuple[type[Server], ...] = (Bare, Comet)

@@ -65,6 +65,7 @@ class TestMemory(BrokerContract):
         pauses = len(list(broker.tick(time.time(), ())))
         assert pauses == 4  # two for the channels, two for their keys
         self.let_pass(broker, 20)
+        assert len(list(broker.tick(time.time(), ()))) == 2
         assert not any(receipt.duplicate for receipt in broker.publish([Update("c7", b"", key="k")]))
 
     def test_after_the_end_nobody_is_woken(self, make: Make) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator
 from .breath import turn
 from .cohorts import Subscription
 from .controller import Controller
+from .core.cursor import Cursor
 from .core.errors import Unavailable
 from .core.log import Entry, Page, Start
 from .core.wire import Poll, Wire
@@ -114,11 +115,11 @@ def one_shot(controller: Controller, wire: Poll, start: Start, peer: Peer, *, ti
     try:
         peer.watch(lambda: controller.lose(subscription))
         if start.entries:
-            answer = _first(controller, wire, start, limit)
+            answer = _first(wire, start, limit)
         else:
             page = _wait(controller, subscription, time.monotonic() + timeout, limit)
-            cursor = controller.log.cursor(page.seq)
-            answer = wire.answer(page.entries, page.gap, cursor)
+            # Of the page's epoch: another may have begun while it was read.
+            answer = wire.answer(page.entries, page.gap, Cursor(page.epoch, page.seq))
         peer.writing()
         yield answer
     finally:
@@ -131,16 +132,16 @@ def refusal(text: bytes) -> Chunks:
     yield text
 
 
-def _first(controller: Controller, wire: Poll, start: Start, limit: int) -> bytes:
+def _first(wire: Poll, start: Start, limit: int) -> bytes:
     """The answer to a client without a cursor: the recent updates. What it has no room for, the next one has."""
     entries: list[Entry] = []
     size = 0
     for update in start.entries:
         size += len(update.data)
         if entries and (size > ANSWER or len(entries) >= limit):
-            return wire.answer(entries, None, controller.log.cursor(entries[-1].seq))
+            return wire.answer(entries, None, Cursor(update.epoch, entries[-1].seq))
         entries.append(update)
-    return wire.answer(entries, None, controller.log.cursor(start.position.seq))
+    return wire.answer(entries, None, Cursor(start.position.epoch, start.position.seq))
 
 
 def _wait(controller: Controller, subscription: Subscription, deadline: float, limit: int) -> Page:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 from flask import Flask, Response
 
 from comet import Comet
-from comet.core.wire import SSE, Envelope, Text
+from comet.brokers.memory import MemoryBroker
+from comet.controller import Controller
+from comet.core.log import Page, Position
+from comet.core.update import Update
+from comet.core.wire import SSE, Envelope, Poll, Text
+from comet.peers import NO_PEER
 from comet.settings import Settings
-from comet.streams import Body, Chunks
+from comet.streams import Body, Chunks, one_shot
 from comet.worker import Worker
 
 
@@ -86,3 +92,25 @@ def test_streams_that_ask_for_the_same_share_one_wire() -> None:
     assert same[0] is same[1]
     others = [worker.wire(SSE, ("b", "a")), worker.wire(Text, ("a", "b")), worker.wire(Envelope, ("a", "b"))]
     assert len({wire.key for wire in (*same, *others)}) == 4
+
+
+class Restarting(MemoryBroker):
+    """A broker whose log begins anew while somebody reads it, as that of Redis may."""
+
+    def since(self, at: Position, *, size: int, limit: int) -> Page:
+        page = super().since(at, size=size, limit=limit)
+        self.log.restart("another0")
+        return page
+
+
+@pytest.mark.parametrize("with_cursor", [False, True])
+def test_the_cursor_of_a_poll_is_of_the_epoch_that_it_has_read(with_cursor: bool) -> None:
+    """Else its client would come back to the new log as one who has everything up to there, and miss it."""
+    broker = Restarting()
+    controller = Controller(broker)
+    receipts = controller.update([Update("a", b"1"), Update("a", b"2")])
+    start = controller.begin(("a",), receipts[0].id if with_cursor else None, None)
+    if not with_cursor:
+        broker.log.restart("another0")
+    (answer,) = one_shot(controller, Poll(("a",)), start, NO_PEER, timeout=1, limit=100)
+    assert json.loads(answer)["cursor"] == receipts[1].id

@@ -240,7 +240,8 @@ _LOOK = (
 class Html(Wire):
     """A page that never finishes loading: each update hides the block before it by a ``<style>``, with no script.
 
-    State: for each channel, in the order of the names, the SEQ of the block on screen (0: none).
+    State: for each channel, in the order of the names, the id of the update on screen, or None. The whole id: what has
+    once been hidden must never come again, in another epoch either.
     """
 
     name = "html"
@@ -260,7 +261,7 @@ class Html(Wire):
         ).encode()
 
     def frame(self, entries: Iterable[Entry], gap: Gap | None, state: State) -> tuple[bytes, State]:
-        shown = list(state or (0,) * len(self.names))
+        shown = list(state or (None,) * len(self.names))
         waiting = not any(shown)
         written = []
         for update in entries:
@@ -270,9 +271,9 @@ class Html(Wire):
             # The old block is hidden in the same write, after the new one has come: no moment without content.
             hide = f"<style>#c{place}-{shown[place]}{{display:none}}</style>" if shown[place] else ""
             block = self.encodings.get(update, "html", to_block)
-            head = f'<div id="c{place}-{update.seq}" style="order:{place}">'
+            head = f'<div id="c{place}-{update.id}" style="order:{place}">'
             written.append(head.encode() + block + b"</div>" + hide.encode() + b"\n")
-            shown[place] = update.seq
+            shown[place] = update.id
         if waiting and any(shown):
             written.append(b"<style>#waiting{display:none}</style>\n")
         return b"".join(written), tuple(shown)

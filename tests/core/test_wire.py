@@ -262,13 +262,23 @@ def test_a_page_shows_the_newest_block_of_each_channel() -> None:
     wire = Html(("a", "b"))
     text, state = shown(wire, placed("b", 1, b"1"), placed("a", 2, b"2"))
     more, state = shown(wire, placed("a", 5, b"5"), Closed("b", 0.0, EPOCH, 6), state=state)
-    assert state == (5, 1)
+    assert state == (f"{EPOCH}-5", f"{EPOCH}-1")
     page = (wire.opening(CURSOR, 2000) + text + more).decode()
     blocks = {str(node.id): node.attributes["style"] for node in elements(page, "body > div")}
-    assert blocks == {"c1-1": "order:1", "c0-2": "order:0", "c0-5": "order:0"}
-    assert re.findall("#(c[0-9-]+){display:none}", more.decode()) == ["c0-2"]
+    one, two, five = f"c1-{EPOCH}-1", f"c0-{EPOCH}-2", f"c0-{EPOCH}-5"
+    assert blocks == {one: "order:1", two: "order:0", five: "order:0"}
+    assert re.findall("#(c[0-9a-z-]+){display:none}", more.decode()) == [two]
     assert text.decode().count("#waiting{display:none}") == 1
     assert "waiting" not in more.decode()
+
+
+def test_a_page_shows_what_comes_in_another_epoch() -> None:
+    """Numbers come again there; what an old one's style has hidden stays hidden, and must not be the new one."""
+    wire = Html(("a",))
+    _, state = shown(wire, placed("a", 1), placed("a", 2))
+    text, state = shown(wire, placed("a", 1, epoch="another0"), state=state)
+    assert 'id="c0-another0-1"' in text.decode()
+    assert re.findall("#(c[0-9a-z-]+){display:none}", text.decode()) == [f"c0-{EPOCH}-2"]
 
 
 def test_a_page_is_ended_before_it_grows_large() -> None:
@@ -470,7 +480,7 @@ def test_nothing_forges_what_follows_on_a_page(made: tuple[tuple[str, ...], list
         assert isinstance(entry, Update)
         first, later = wire.frame([entry], None, state)
         second, _ = wire.frame([placed(channels[0], 999, b"<b>next</b><form></form>", type=HTML)], None, later)
-        id = f"c{channels.index(entry.channel)}-{entry.seq}"
+        id = f"c{channels.index(entry.channel)}-{entry.id}"
         begin, end = f'<div id="{id}" style="order:{channels.index(entry.channel)}">', "</div>"
         head, middle, rest = first.decode().partition(begin)
         assert (head, middle) == ("", begin)

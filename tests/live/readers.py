@@ -204,11 +204,11 @@ class Iframe(Reader):
         return items, _last_id(items)
 
 
-_BLOCK = re.compile(r'<div id="c\d+-(\d+)" style="order:\d+"><pre[^>]*>\n(.*?)</pre></div>', re.DOTALL)
+_BLOCK = re.compile(r'<div id="c\d+-[0-9a-z]+-(\d+)" style="order:\d+"><pre[^>]*>\n(.*?)</pre></div>', re.DOTALL)
 
 
 class Html(Reader):
-    """The blocks of text on the page. Their ids have no epoch."""
+    """The blocks of text on the page. Of their ids the number is enough."""
 
     @staticmethod
     @lru_cache(256)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import gevent
+import redis
 
 from comet.brokers.redis import RedisBroker
 from comet.cohorts import Subscription
@@ -73,3 +75,42 @@ def publish_works(controller: Controller, text: str) -> bool:
 def broker(controller: Controller) -> RedisBroker:
     assert isinstance(controller.broker, RedisBroker)
     return controller.broker
+
+
+_OLDER = """
+local P, seconds = ARGV[1], ARGV[2]
+local function fields(record)
+  local kept, oldest = string.match(record, '^(.*) (%S+)$')
+  return string.format('%s %.6f', kept, oldest - seconds)
+end
+local meta = redis.call('HGETALL', P .. ':meta')
+for i = 1, #meta, 2 do
+  if string.sub(meta[i], 1, 1) == '@' then redis.call('HSET', P .. ':meta', meta[i], fields(meta[i + 1])) end
+end
+local due = redis.call('ZRANGE', P .. ':due', 0, -1, 'WITHSCORES')
+for i = 1, #due, 2 do redis.call('ZADD', P .. ':due', due[i + 1] - seconds, due[i]) end
+for _, stream in ipairs(redis.call('KEYS', P .. ':log:*')) do
+  local rows = redis.call('XRANGE', stream, '-', '+')
+  redis.call('DEL', stream)
+  for _, row in ipairs(rows) do
+    row[2][4] = string.format('%.6f', row[2][4] - seconds)
+    redis.call('XADD', stream, row[1], unpack(row[2]))
+  end
+end
+for _, key in ipairs(redis.call('KEYS', P .. ':key:*')) do
+  redis.call('PEXPIRE', key, math.floor(redis.call('PTTL', key) - 1000 * seconds))
+end
+"""
+
+
+def make_older(broker: RedisBroker, seconds: float) -> None:
+    """Let all that is in Redis, and in this worker's log, be so much older: as if the time had passed."""
+    link = broker._link
+    where = {name: link._pool.connection_kwargs[name] for name in ("host", "port")}
+    with redis.Redis(**where, socket_timeout=60) as patient:
+        patient.eval(_OLDER, 0, link.prefix, str(seconds))
+    for ring in broker.log.rings.values():
+        ring.updates[:] = [replace(update, time=update.time - seconds) for update in ring.updates]
+        ring.closed_at -= seconds
+        if ring.idle_since is not None:
+            ring.idle_since -= seconds

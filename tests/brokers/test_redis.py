@@ -14,11 +14,12 @@ import pytest
 import redis.connection
 
 from comet.brokers.memory import MemoryBroker
-from comet.brokers.redis import LARGEST, RedisBroker
+from comet.brokers.redis import RedisBroker
 from comet.brokers.redis.link import Link
+from comet.brokers.redis.publisher import LARGEST
 from comet.controller import Controller
 from comet.core.errors import BrokerAway, CometError, LeaseLost, NotFound, SettingsError, TooLarge, TooManyChannels
-from comet.core.log import Entry, Position
+from comet.core.log import Entry, Log, Position
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
 from tests.brokers.redis_server import RedisServer
@@ -417,14 +418,14 @@ def test_redis_away_is_told_within_two_seconds_and_mended(make: Make, server: Re
     assert time.monotonic() - begun < 2.2 * PATIENCE
     with pytest.raises(BrokerAway):
         one.check_broker()
-    wait(lambda: broker(two)._fault)
+    wait(lambda: broker(two)._link.fault)
     server.start()
     begun = time.monotonic()
     wait(lambda: publish_works(one, "3"), 5)
     wait(lambda: all(reader.texts == ["3"] for reader in readers), 5)
     assert time.monotonic() - begun < 5 * PATIENCE
     assert not any(reader.gaps for reader in readers)
-    wait(lambda: not broker(two)._fault)
+    wait(lambda: not broker(two)._link.fault)
     two.check_broker()
 
 
@@ -470,12 +471,12 @@ def test_an_answer_that_does_not_come_in_time_is_asked_for_again(make: Make, ser
 def test_a_call_from_a_lost_connection_comes_too_late(make: Make, server: RedisServer) -> None:
     """What its publisher has given up does not appear behind what came after it."""
     one = make()
-    link, number = Link(server.url), 7
+    link, number = Link(server.url, Log("")), 7
     entry = ("", "", "", 1, "a", "100 1000 3600 0", "", "text/plain\n")
-    assert link.call(("", 0), "publish", "me", number, 10, 60, *entry, "first").says == "1 0"
-    assert link.call(("", 0), "publish", "me", number, 10, 60, *entry, "first").says == "1 0"
+    assert link.call("publish", "me", number, 10, 60, *entry, "first").says == "1 0"
+    assert link.call("publish", "me", number, 10, 60, *entry, "first").says == "1 0"
     with pytest.raises(redis.ResponseError, match="LATE"):
-        link.call(("", 0), "publish", "me", number - 1, 10, 60, *entry, "late")
+        link.call("publish", "me", number - 1, 10, 60, *entry, "late")
     wait(lambda: [update.data for update in one.log.rings.get("a", [])] == [b"first"])
     link.close()
 
@@ -567,7 +568,7 @@ def test_an_older_copy_is_a_new_epoch(make: Make, server: RedisServer, first: st
     server.restore(copy)
     if first == "who has seen less":
         assert less.log.head == 10
-        broker(less)._greenlets = []  # as who has not started: it hears nothing
+        broker(less)._publisher.me = ""  # as who has not started: it publishes, and hears nothing
         publish(less, "60")
         wait(lambda: reader.gaps, 5)
     wait(lambda: publish_works(one, "61"), 5)
@@ -645,7 +646,7 @@ def test_a_full_memory_is_told_and_mended(make: Make, server: RedisServer) -> No
     with pytest.raises(BrokerAway, match="maxmemory"):
         one.check_broker()
     server.command("config", "set", "maxmemory", "0")
-    wait(lambda: not broker(one)._fault, 5)
+    wait(lambda: not broker(one)._link.fault, 5)
     assert seq_of(publish(one, "2")) == head + 1
 
 

@@ -6,6 +6,7 @@ repeated, and a connection that is lost stays so until somebody asks for another
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ...core.errors import SettingsError
-from ...core.log import Entry
+from ...core.log import Entry, Log
 from .. import new_epoch
 from .entries import of_stream
 
+
+log = logging.getLogger("comet")
 
 AWAY = (redis.ConnectionError, redis.TimeoutError)
 
@@ -79,7 +82,12 @@ class Piece:
 
 
 class Link:
-    def __init__(self, url: str) -> None:
+    """The way to the Redis of a URL. ``log`` is what this worker knows of the log there."""
+
+    def __init__(self, url: str, log: Log) -> None:
+        self.log = log
+        #: What is wrong now, in a sentence; empty if nothing is.
+        self.fault = ""
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query))
         self.prefix = options.pop("prefix", "comet")
@@ -113,16 +121,15 @@ class Link:
     def close(self) -> None:
         self._pool.disconnect()
 
-    def call(self, seen: tuple[str, int], verb: str, *arguments: object) -> Answer:
-        """Have Redis do one transaction. ``seen``: epoch and head of the log as the caller knows it."""
+    def call(self, verb: str, *arguments: object, seen: tuple[str, int] | None = None) -> Answer:
+        """Have Redis do one transaction. ``seen``: an epoch, and the head that was seen of it; this log's, if None."""
+        seen = seen or (self.log.epoch, self.log.head)
         return Answer.parse(self._script(args=[self.prefix, self.live, new_epoch(), *seen, verb, *arguments]))
 
-    def eviction(self) -> str:
-        """Which keys Redis drops when its memory is full; "unknown" if it does not tell."""
-        try:
-            return str(self.client.config_get("maxmemory-policy").get("maxmemory-policy", "unknown"))
-        except redis.ResponseError:
-            return "unknown"
+    def rule(self, channel: str) -> str:
+        """What the script must know of a channel's rule."""
+        rule, declared = self.log.rules[channel], int(channel in self.log.rules.names)
+        return f"{rule.history} {rule.history_bytes} {rule.history_seconds} {declared}"
 
     def stream(self, channel: str) -> str:
         return f"{self.prefix}:log:{channel}"
@@ -148,6 +155,42 @@ class Link:
             {name: Record.parse(record) for name, record in zip(after, records, strict=True) if record},
             {name: [of_stream(epoch, name, row) for row in rows] for name, rows in zip(after, streams, strict=True)},
         )
+
+    def overdue(self, now: float, count: int) -> list[str]:
+        """Channels of which something may be too old, the first of them."""
+        return [name.decode() for name in self.client.zrangebyscore(self.due, "-inf", now, start=0, num=count)]
+
+    def postpone(self, channels: Collection[str], until: float) -> None:
+        """Do not forget these channels before."""
+        if channels:
+            self.client.zadd(self.due, dict.fromkeys(channels, until), xx=True, gt=True)
+
+    # Health.
+
+    def danger(self) -> str:
+        """How Redis may lose the log at any time; empty if it does not."""
+        try:
+            policy = str(self.client.config_get("maxmemory-policy").get("maxmemory-policy", "unknown"))
+        except redis.ResponseError:
+            policy = "unknown"  # not everybody may ask
+        if policy.startswith("allkeys"):
+            return (
+                f"Redis at {self.name} drops any key when its memory is full (maxmemory-policy is {policy}), the log "
+                "too. Set it to noeviction, or use another Redis."
+            )
+        if policy != "noeviction":
+            log.warning("comet: Redis at %s: maxmemory-policy is %s; it should be noeviction.", self.name, policy)
+        return ""
+
+    def report(self, fault: str) -> None:
+        if fault and fault != self.fault:
+            log.error("comet: %s", fault)
+        self.fault = fault
+
+    def failed(self, error: BaseException) -> None:
+        if not isinstance(error, (redis.RedisError, gevent.Timeout)):
+            log.error("comet: the Redis broker failed", exc_info=error)
+        self.report(self.explain(error))
 
     def explain(self, error: BaseException) -> str:
         """One sentence for what Redis or the way to it says."""

@@ -18,8 +18,8 @@ local meta, newest, due = P .. ':meta', P .. ':last', P .. ':due'
 local REMEMBERED = 60
 -- So far SEQ jumps, at the least, where the tail of the log may be gone.
 local JUMP = 1048576
--- Entries that one tidying drops: others wait meanwhile.
-local DROPPED = 500
+-- Entries that may be dropped; while a tidying drops them, others wait.
+local may_drop = verb == 'tidy' and 500 or math.huge
 
 -- Lua writes large numbers as 1e+15.
 local function whole(number) return string.format('%.0f', number) end
@@ -107,22 +107,22 @@ local function save(name, record)
   redis.call('HSET', meta, '@' .. name, text)
 end
 
--- Drop the oldest entries while they are too many, too large or too old, and ``most`` in all. The newest stays while it
--- is young: it has not been delivered yet.
-local function trim(name, rule, record, most)
+-- Drop the oldest entries while they are too many, too large or too old. The newest stays while it is young: it has not
+-- been delivered yet.
+local function trim(name, rule, record)
   local left = redis.call('XLEN', stream(name))
   local function too_much()
     if left > 1 and (left > rule.count or record.bytes > rule.bytes) then return true end
     return left > 0 and record.oldest < now - rule.seconds
   end
-  while most > 0 and too_much() do
+  while may_drop > 0 and too_much() do
     local piece = math.max(1, math.min(left - rule.count, 100))
     local rows = redis.call('XRANGE', stream(name), '-', '+', 'COUNT', piece + 1)
     local gone = {}
     while #gone < piece and too_much() do
       local row, after = rows[#gone + 1], rows[#gone + 2]
       gone[#gone + 1] = row[1]
-      left, most = left - 1, most - 1
+      left, may_drop = left - 1, may_drop - 1
       record.bytes = record.bytes - #row[2][8]
       record.oldest = after and tonumber(after[2][4]) or now
     end
@@ -185,7 +185,7 @@ end
 -- What follows from the entries that this call has added to a channel.
 local function settle(name, record)
   if redis.call('XLEN', stream(name)) == record.added then record.oldest, record.bytes = now, record.size end
-  if record.closed == 0 then trim(name, record.rule, record, math.huge) end
+  if record.closed == 0 then trim(name, record.rule, record) end
   save(name, record)
   redis.call('ZADD', newest, whole(record.last), name)
   redis.call('ZADD', due, 'LT', now + (record.closed > 0 and REMEMBERED or record.rule.seconds), name)
@@ -247,7 +247,7 @@ local function tidied(name, rule, record)
     return nil
   end
   if record.closed == 0 then
-    trim(name, rule, record, DROPPED)
+    trim(name, rule, record)
   elseif record.oldest <= now - REMEMBERED then
     redis.call('DEL', stream(name))
     record.closed = 0

@@ -1,0 +1,50 @@
+"""The Redis broker does what every broker does."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Container, Iterator
+
+import gevent.socket
+import pytest
+import redis.connection
+
+from comet.brokers import Broker, Deliver
+from comet.brokers.redis import RedisBroker
+from tests.brokers.contract import BrokerContract, Make
+from tests.brokers.redis_server import RedisServer
+from tests.brokers.redis_workers import make_older
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server.start()
+    server.kill()
+
+
+class TestRedis(BrokerContract):
+    @pytest.fixture
+    def make(self, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+        """Brokers with a log each."""
+        monkeypatch.setattr(redis.connection, "socket", gevent.socket)
+        made: list[RedisBroker] = []
+
+        def make(*, deliver: Deliver = lambda names: None, **options: object) -> RedisBroker:
+            made.append(RedisBroker(f"{server.url}?prefix={secrets.token_hex(4)}", **options))  # type: ignore[arg-type]
+            made[-1].start(deliver)
+            made[-1]._greenlets.pop().kill()  # time passes when the test says so
+            return made[-1]
+
+        yield make
+        for each in made:
+            each.stop()
+
+    def let_pass(self, broker: Broker, seconds: float, used: Container[str] = ()) -> None:
+        assert isinstance(broker, RedisBroker)
+        for begun in range(0, int(seconds), 20):
+            make_older(broker, min(20, seconds - begun))
+            for _ in broker.tick(time.time(), used):
+                pass
+            broker._tidy()

@@ -59,15 +59,23 @@ class Browser:
         self._go("about:blank")
 
     def _go(self, url: str) -> None:
-        def there() -> bool:
+        def gone() -> bool:
             try:
                 self.driver.get(url)
             except WebDriverException:
                 return False  # Firefox takes an error in a frame of the page before for one of this page
-            until(lambda: self.driver.current_url == url, what=url)
+            until(lambda: self._is_at(url), what=url)
             return True
 
-        until(there, what=url)
+        until(gone, what=url)
+
+    def _is_at(self, url: str) -> bool:
+        # The address changes before the page has a body, and a drawing never has one.
+        has_body = "return document.body !== null || document.contentType.includes('svg')"
+        try:
+            return bool(self.driver.current_url == url and self.run(has_body))
+        except WebDriverException:
+            return False  # one document takes the place of another
 
     def run(self, script: str, *arguments: object) -> Any:
         return self.driver.execute_script(script, *arguments)

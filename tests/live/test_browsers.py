@@ -78,7 +78,17 @@ def shows_only(browser: Browser, colour: str, *others: str) -> None:
 
 def shows_text(browser: Browser, *texts: str) -> None:
     """Wait until the visible text of the page is these lines."""
-    until(lambda: browser.text().split("\n") == list(texts), what=f"{texts} in {browser.name}")
+    seen: list[str] = []
+
+    def state() -> bool:
+        seen[:] = browser.text().split("\n")
+        return seen == list(texts)
+
+    try:
+        until(state)
+    except AssertionError as error:
+        where = browser.driver.current_url
+        raise AssertionError(f"{browser.name} shows {seen}, not {list(texts)}, at {where}") from error
 
 
 def home(server: Server) -> str:

@@ -35,13 +35,12 @@ class Subscription:
     it waits with. ``wire`` None: a reader in this process, that takes updates as they are.
     """
 
-    __slots__ = ("beating", "cohort", "gone", "leaving", "position", "state", "wire", "written")
+    __slots__ = ("beating", "cohort", "gone", "leaving", "position", "state", "wire")
 
     def __init__(self, position: Position, wire: Wire | None = None) -> None:
         self.position = position
         self.wire = wire
         self.state: State = wire.initial if wire else None
-        self.written = 0
         self.cohort: Cohort | None = None
         self.gone = False
         self.leaving = False

@@ -10,6 +10,7 @@ byte) leaves nothing behind.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Generator
@@ -71,16 +72,17 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> C
         peer.writing()
         yield wire.opening(start.cursor, retry) + first
         peer.written()
+        left = math.inf if wire.longest is None else wire.longest
         while not subscription.gone:
             frame = controller.frame(subscription, wire)
             if frame is not None:
                 subscription.beating = False
                 if frame.text:
-                    subscription.written += len(frame.text)
+                    left -= len(frame.text)
                     peer.writing()
                     yield frame.text
                     peer.written()
-                if frame.ended or (wire.longest is not None and subscription.written >= wire.longest):
+                if frame.ended or left <= 0:
                     return
                 if frame.more:
                     turn()  # a long history must not keep the others waiting
@@ -93,7 +95,7 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> C
             if subscription.beating:
                 subscription.beating = False
                 if beat := wire.heartbeat(subscription.state):
-                    subscription.written += len(beat)
+                    left -= len(beat)
                     peer.writing()
                     yield beat
                     peer.written()

@@ -65,8 +65,9 @@ def publish(controller: Controller, *texts: str, channel: str = "a") -> str:
 
 
 def publish_works(controller: Controller, text: str) -> bool:
+    """Whether publishing works again. With a key: what was not answered may have been accepted."""
     try:
-        publish(controller, text)
+        controller.update([Update("a", text.encode(), key=text)])
     except BrokerAway:
         return False
     return True

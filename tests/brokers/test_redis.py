@@ -23,7 +23,7 @@ from comet.core.log import Entry, Log, Position
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
 from tests.brokers.redis_server import RedisServer
-from tests.brokers.redis_workers import Make, Reader, broker, publish, publish_works, wait
+from tests.brokers.redis_workers import Make, Reader, broker, publish, publish_works, sockets_may_be_dropped, wait
 from tests.timing import PATIENCE
 
 
@@ -55,8 +55,10 @@ def make(server: RedisServer) -> Iterator[Make]:
         return controller
 
     yield worker
-    for controller in made:
-        controller.stop()
+    with sockets_may_be_dropped():
+        for controller in made:
+            controller.stop()
+        made.clear()
 
 
 def epoch_of(cursor: str) -> str:

@@ -14,7 +14,7 @@ from comet.brokers import Broker, Deliver
 from comet.brokers.redis import RedisBroker
 from tests.brokers.contract import BrokerContract, Make
 from tests.brokers.redis_server import RedisServer
-from tests.brokers.redis_workers import make_older
+from tests.brokers.redis_workers import make_older, sockets_may_be_dropped
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,10 @@ class TestRedis(BrokerContract):
             return made[-1]
 
         yield make
-        for each in made:
-            each.stop()
+        with sockets_may_be_dropped():
+            for each in made:
+                each.stop()
+            made.clear()
 
     def let_pass(self, broker: Broker, seconds: float, used: Container[str] = ()) -> None:
         assert isinstance(broker, RedisBroker)

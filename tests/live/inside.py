@@ -43,13 +43,13 @@ def _resident() -> int:
 
 
 class Publishers:
-    """Three greenlets that publish at full speed, each to two of three channels.
+    """Three greenlets that publish at full speed, each to two of three channels, and large ones to a fourth.
 
     ``given``: the place of each update of a channel, by its number. Its data is its channel, its number, and filling.
     """
 
     def __init__(self) -> None:
-        self.given = {channel: array("Q") for channel in "abc"}
+        self.given = {channel: array("Q") for channel in "abcd"}
         self._going = False
         self._greenlets: list[gevent.Greenlet] = []
 
@@ -64,8 +64,9 @@ class Publishers:
     def _publish(self, channels: str) -> None:
         worker = app.extensions["comet"].worker
         while self._going:
-            numbered = [(channel, self._number(channel)) for _ in range(random.randint(1, 5)) for channel in channels]
-            updates = [Update.of(channel, f"{channel} {number} {FILLING}") for channel, number in numbered]
+            batch = [*channels] * random.randint(1, 5) + ["d"]
+            numbered = [(channel, self._number(channel)) for channel in batch]
+            updates = [Update.of(channel, f"{channel} {number} {FILLING[channel]}") for channel, number in numbered]
             # Nothing has switched since they were numbered: their places come in the same order.
             for (channel, number), receipt in zip(numbered, worker.publish(updates), strict=True):
                 self.given[channel][number] = receipt.seq
@@ -75,7 +76,7 @@ class Publishers:
         return len(self.given[channel]) - 1
 
 
-FILLING = "-" * 100
+FILLING = {"a": "-" * 100, "b": "-" * 100, "c": "-" * 100, "d": "-" * 4000}
 publishers = Publishers()
 
 

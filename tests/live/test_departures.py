@@ -188,6 +188,17 @@ def test_a_slow_reader_that_takes_something_is_not_cut(server: Server) -> None:
         check_exact([], [*publisher.acknowledged, Seen("the last", last)], slow.items)
 
 
+@pytest.mark.parametrize("wire", LASTING)
+def test_what_comes_while_a_stream_is_written_to_is_not_forgotten(server: Server, wire: str) -> None:
+    """A reader pauses in the middle of the newest update; the next one comes, and nothing after it."""
+    with Subscriber(server, wire, "paused", last=0, buffer=4096).open() as paused:
+        numbers = iter(range(10))
+        while not held(server)["writers"]:
+            server.publish("paused", f"{next(numbers)} ".ljust(200_000, "-"))
+        server.publish("paused", "the last")
+        paused.until(lambda it: it.seen and it.seen[-1].data == "the last")
+
+
 def test_a_connection_is_used_again_after_a_poll(server: Server) -> None:
     """Ten answers on one connection; and any other request after them."""
     server.publish("reused", "")

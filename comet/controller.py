@@ -170,7 +170,8 @@ class Controller:
                 lasting.append(stream)
         random.shuffle(lasting)
         for place, stream in enumerate(lasting):
-            gevent.sleep(max(0.0, begun + seconds * place / len(lasting) - time.monotonic()))
+            # Never sleep(0): it would keep the sockets waiting (see breath).
+            gevent.sleep(max(1e-9, begun + seconds * place / len(lasting) - time.monotonic()))
             self._end(stream)
         while self.streams and time.monotonic() < self._drained_at + 0.5:
             gevent.sleep(0.02)

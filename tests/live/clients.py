@@ -100,6 +100,7 @@ class Subscriber:
         headers: tuple[str, ...] = (),
         version: str = "1.1",
         buffer: int | None = None,
+        sock: socket.socket | None = None,
         **parameters: object,
     ) -> None:
         self.server = server
@@ -118,7 +119,7 @@ class Subscriber:
         self.over = False
         self.over_at = 0.0
         self.cut_short = False
-        self.sock = connect(server, buffer)
+        self.sock = sock or connect(server, buffer)
         self.ask()
 
     def ask(self) -> None:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import requests
@@ -233,3 +234,35 @@ def test_hundreds_that_leave_at_once_leave_nothing(server: Server) -> None:
             stack.enter_context(Subscriber(server, wire, "many", last=0))
         until(lambda: subscribers(server, "many") == 40 * len(EVERY))
     until(lambda: subscribers(server, "many") == 0, seconds=1 * PATIENCE)
+
+
+def test_a_client_of_a_unix_socket_is_treated_the_same() -> None:
+    """As a proxy on the same host has it: a departure is noticed, who takes nothing is cut, who takes something not."""
+    server = Server(app="tests.live.inside:app", heartbeat=600, write_timeout=WRITE_TIMEOUT)
+    path = str(Path(server.folder.name) / "comet.sock")
+    server.arguments = ("-b", f"127.0.0.1:{server.port}", "-b", f"unix:{path}")
+    with server, ExitStack() as stack:
+        server.publish("unix", "")
+        leaver, stuck, slow = (
+            stack.enter_context(Subscriber(server, "ndjson", "unix", last=0, sock=over(path)).open()) for _ in range(3)
+        )
+        leaver.leave()
+        until(lambda: subscribers(server, "unix") == 2, seconds=1)
+        publisher = fill(server, "unix")
+        until(lambda: held(server)["writers"] == 2, what="both are behind")
+        begun = time.monotonic()
+        while time.monotonic() - begun < 2.5 * WRITE_TIMEOUT:
+            assert slow.receive(8000), "it was cut"
+            time.sleep(0.1)
+        assert subscribers(server, "unix") == 1
+        assert not stuck.finish().response.complete
+        last = server.publish("unix", "the last")["id"]
+        slow.until(lambda it: it.cursor == last)
+        check_exact([], [*publisher.acknowledged, Seen("the last", last)], slow.items)
+
+
+def over(path: str) -> socket.socket:
+    """A connection to a Unix socket."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(path)
+    return sock

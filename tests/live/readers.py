@@ -287,8 +287,8 @@ READERS: dict[str, tuple[type[Reader], str]] = {
     "multipart": (Multipart, "multipart"),
 }
 
-#: Those that carry cursors and tell gaps; of these, those that go on; and those that show only the newest.
-TELLING = ("sse", "envelope", "ndjson", "poll", "jsonp", "iframe")
-LASTING = ("sse", "envelope", "ndjson", "iframe")
-CONFLATING = ("html", "multipart")
 EVERY = tuple(READERS)
+#: Those that carry cursors and tell gaps, those that go on, and those that show only the newest.
+TELLING = ("sse", "envelope", "ndjson", "poll", "jsonp", "iframe")
+LASTING = ("sse", "envelope", "ndjson", "iframe", "text", "html", "multipart")
+CONFLATING = ("html", "multipart")

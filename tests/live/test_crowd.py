@@ -20,9 +20,8 @@ import pytest
 import requests
 
 from tests.live.clients import Crowd, Subscriber, crowd
-from tests.live.readers import EVERY, TELLING, Item, Missed, Seen, seq_of
+from tests.live.readers import EVERY, LASTING, TELLING, Item, Missed, Seen, seq_of
 from tests.live.server import Server
-from tests.live.test_departures import LASTING
 from tests.timing import PATIENCE, until
 
 
@@ -280,7 +279,7 @@ class Scene:
                 self.turn()
                 read_a_little(self.slow)
                 self.most_memory = max(self.most_memory, memory_of(self.worker))
-            stuck = held(self.server)["writers"]
+            stuck, seconds = held(self.server)["writers"], 1.0
         return dict(requests.delete(url, timeout=60 * PATIENCE).json())
 
     def catch_up(self, ends: dict[str, int]) -> None:

@@ -13,14 +13,13 @@ import requests
 
 from tests.live.clients import Response, Subscriber, connect
 from tests.live.publishers import Publisher, in_background
-from tests.live.readers import EVERY, READERS, Seen
+from tests.live.readers import EVERY, LASTING, READERS, Seen
 from tests.live.server import Server
 from tests.live.test_gaps import check_exact
 from tests.timing import PATIENCE, until
 
 
 WRITE_TIMEOUT = 2.0 * PATIENCE
-LASTING = tuple(wire for wire in EVERY if wire not in ("poll", "jsonp"))
 
 
 @pytest.fixture(scope="module")

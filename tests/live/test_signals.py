@@ -17,9 +17,9 @@ import requests
 
 from tests.live.clients import Crowd, Response, Subscriber, connect, crowd
 from tests.live.publishers import Publisher, Refused, in_background
-from tests.live.readers import CONFLATING, EVERY, SSE, TELLING, Missed, Seen
+from tests.live.readers import CONFLATING, EVERY, LASTING, SSE, TELLING, Missed, Seen
 from tests.live.server import Server
-from tests.live.test_departures import HALVES, LASTING
+from tests.live.test_departures import HALVES
 from tests.timing import PATIENCE, until
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import gevent
 import pytest
 from flask import Flask, Response
 
@@ -16,7 +17,7 @@ from comet.core.update import Update
 from comet.core.wire import SSE, Envelope, Poll, Text
 from comet.peers import NO_PEER
 from comet.settings import Settings
-from comet.streams import Body, Chunks, one_shot
+from comet.streams import Body, Chunks, one_shot, streaming
 from comet.worker import Worker
 
 
@@ -114,3 +115,19 @@ def test_the_cursor_of_a_poll_is_of_the_epoch_that_it_has_read(with_cursor: bool
         broker.log.restart("another0")
     (answer,) = one_shot(controller, Poll(("a",)), start, NO_PEER, timeout=1, limit=100)
     assert json.loads(answer)["cursor"] == receipts[1].id
+
+
+def test_a_stream_is_ended_although_something_new_comes_all_the_time() -> None:
+    """It gets what there is, and its goodbye: to wait until nothing is new could take for ever."""
+    controller = Controller(MemoryBroker())
+    stream = streaming(controller, SSE(("a",)), controller.begin(("a",), None, None), NO_PEER)
+    next(stream)
+    drain = gevent.spawn(controller.drain, 0.0)
+    gevent.sleep(0.01)
+    got = []
+    while len(got) < 10 and not (got and got[-1].startswith(b"retry: ")):
+        controller.update([Update("a", b"more")])
+        got.append(next(stream))
+    assert [chunk.partition(b":")[0] for chunk in got] == [b"id", b"retry"]
+    assert list(stream) == []
+    drain.join()

@@ -18,7 +18,7 @@ import pytest
 from comet.brokers.sqlite import SqliteBroker, store
 from comet.cohorts import Subscription
 from comet.controller import Controller
-from comet.core.errors import BrokerAway, SettingsError
+from comet.core.errors import BrokerAway, LeaseLost, SettingsError
 from comet.core.log import Gap
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
@@ -78,6 +78,11 @@ class Reader:
     @property
     def texts(self) -> list[object]:
         return [each for each in self.told if not isinstance(each, Gap)]
+
+
+def broker(controller: Controller) -> SqliteBroker:
+    assert isinstance(controller.broker, SqliteBroker)
+    return controller.broker
 
 
 def publish(controller: Controller, *texts: str, channel: str = "a") -> str:
@@ -281,6 +286,25 @@ def test_a_deleted_channel_ends_the_readers_of_all_workers(make: Make) -> None:
     publish(one, "2")
     wait(lambda: two.log.head == one.log.head)
     assert Reader(two, "a", last=9).told == ["2"]
+
+
+def test_one_worker_at_a_time_has_a_lease(make: Make) -> None:
+    """Another takes over when it is given back or has run out; who comes late publishes nothing."""
+    one, two = broker(make()), broker(make())
+    lease = one.lease("t", 60)
+    assert lease and one.lease("t", 60) == lease
+    assert two.lease("t", 60) is None
+    assert two.checkpoint("t") is None
+    one.publish_under(lease, [Update("a", b"1")], "after 1")
+    assert two.checkpoint("t") == "after 1"
+    one.give_back(lease)
+    other = two.lease("t", 0.01)
+    assert other and other.fence > lease.fence
+    with pytest.raises(LeaseLost, match="another worker runs t now"):
+        one.publish_under(lease, [Update("a", b"2")], "after 2")
+    assert two.checkpoint("t") == "after 1"
+    wait(lambda: one.lease("t", 60))
+    assert [update.data for update in one.log.rings["a"]] == [b"1"]
 
 
 def test_a_full_disk_says_so_and_recovers(make: Make) -> None:

@@ -28,6 +28,7 @@ from ...core.errors import BrokerAway, CometError
 from ...core.log import Entry, Log, Page, Position
 from ...core.rules import Rule, Rules
 from .. import Deliver, Lease, Receipt, new_epoch
+from . import leases
 from .bell import Bell
 from .store import COLUMNS, Batch, Options, Store, connect, explain, head_of, inode, to_entry
 
@@ -169,19 +170,19 @@ class SqliteBroker:
     # Leases.
 
     def lease(self, name: str, seconds: float) -> Lease | None:
-        return self._in_thread(self._store.lease, name, self._me, seconds)
+        return self._under_lock(leases.take, name, self._me, seconds)
 
     def give_back(self, lease: Lease) -> None:
-        self._in_thread(self._store.give_back, lease)
+        self._under_lock(leases.give_back, lease)
 
     def checkpoint(self, name: str) -> str | None:
-        return self._in_thread(self._store.checkpoint, name)
+        return self._under_lock(leases.checkpoint, name)
 
-    def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+    def _under_lock(self, work: Callable[..., T], *arguments: object) -> T:
         if self._pool is None:
             raise BrokerAway(f"{self.path} is closed.")
         try:
-            result: T = self._pool.apply(work, arguments)
+            result: T = self._pool.apply(self._store.run, (work, *arguments))
         except (sqlite3.Error, OSError) as error:
             raise BrokerAway(explain(self.path, error)) from error
         return result

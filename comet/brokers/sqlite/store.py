@@ -16,16 +16,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gevent import monkey
 
-from ...core.errors import BrokerAway, CometError, LeaseLost, NotFound, SettingsError, TooManyChannels
+from ...core.errors import BrokerAway, CometError, NotFound, SettingsError, TooManyChannels
 from ...core.log import REMEMBERED, Entry
 from ...core.rules import Rules
 from ...core.update import Closed, Update
 from .. import Lease, Receipt
+from . import leases
 
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -44,9 +47,6 @@ CREATE TABLE IF NOT EXISTS known_key (
     channel TEXT NOT NULL, key TEXT NOT NULL, seq INTEGER NOT NULL, time REAL NOT NULL,
     PRIMARY KEY (channel, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS known_key_by_time ON known_key (time);
-CREATE TABLE IF NOT EXISTS lease (
-    name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence INTEGER NOT NULL, until REAL NOT NULL,
-    checkpoint TEXT) WITHOUT ROWID;
 """
 
 #: After a restart of the host the tail of the log may be gone: SEQ jumps this far, so that no number comes twice.
@@ -151,7 +151,7 @@ class Store:
         for row in db.execute("PRAGMA quick_check(1)").fetchall():
             if row[0] != "ok":
                 raise sqlite3.DatabaseError(f"database disk image is malformed ({row[0]})")
-        db.executescript(SCHEMA)
+        db.executescript(SCHEMA + leases.SCHEMA)
         db.execute("BEGIN IMMEDIATE")
         self._incarnate(db)
         db.execute("COMMIT")
@@ -227,13 +227,14 @@ class Store:
     def _batch(self, db: sqlite3.Connection, batch: Batch, now: float) -> list[Receipt] | CometError:
         records: dict[str, Record] = {}
         try:
-            self._check_lease(db, batch.lease)
+            if batch.lease:
+                leases.check(db, batch.lease)
             self._check(db, batch.entries, records)
         except CometError as error:
             return error
         receipts = [self._accept(db, entry, records[entry.channel], now) for entry in batch.entries]
         if batch.lease and batch.checkpoint is not None:
-            db.execute("UPDATE lease SET checkpoint = ? WHERE name = ?", (batch.checkpoint, batch.lease.name))
+            leases.remember(db, batch.lease, batch.checkpoint)
         db.executemany(
             "INSERT INTO channel VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET last = excluded.last, "
             "lost = excluded.lost, count = excluded.count, bytes = excluded.bytes, closed = excluded.closed, "
@@ -319,35 +320,10 @@ class Store:
 
     # Leases.
 
-    def lease(self, name: str, holder: str, seconds: float) -> Lease | None:
-        """Take or renew a lease (see ``Leases``)."""
+    def run(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do some other work in a transaction of its own: ``work`` is given the connection and the time."""
         with self._transaction() as db:
-            now = self.options.clock()
-            row = db.execute("SELECT holder, fence, until FROM lease WHERE name = ?", (name,)).fetchone()
-            if row and row[0] != holder and row[2] > now:
-                return None
-            fence = row[1] + (row[0] != holder) if row else 1
-            db.execute(
-                "INSERT INTO lease VALUES (?, ?, ?, ?, NULL) ON CONFLICT (name) DO UPDATE SET "
-                "holder = excluded.holder, fence = excluded.fence, until = excluded.until",
-                (name, holder, fence, now + seconds),
-            )
-            return Lease(name, fence)
-
-    def give_back(self, lease: Lease) -> None:
-        with self._transaction() as db:
-            db.execute("UPDATE lease SET until = 0 WHERE name = ? AND fence = ?", (lease.name, lease.fence))
-
-    def checkpoint(self, name: str) -> str | None:
-        with self._transaction() as db:
-            row = db.execute("SELECT checkpoint FROM lease WHERE name = ?", (name,)).fetchone()
-            return row[0] if row else None
-
-    def _check_lease(self, db: sqlite3.Connection, lease: Lease | None) -> None:
-        if lease is not None:
-            row = db.execute("SELECT fence FROM lease WHERE name = ?", (lease.name,)).fetchone()
-            if row is None or row[0] != lease.fence:
-                raise LeaseLost(f"another worker runs {lease.name} now.")
+            return work(db, self.options.clock(), *arguments)
 
     # Letting time pass.
 

@@ -66,6 +66,7 @@ class Settings:
     direct_writes: bool = True
     demo: bool = False
     public_url: str = ""
+    flask_sse: tuple[str, ...] = ()
     channels: Mapping[str, Rule] = field(default_factory=dict)
 
     @property
@@ -81,6 +82,8 @@ class Settings:
             # Without the password, which does not belong into a log.
             shown = re.sub(r"://.*@", "://…@", self.broker)
             _refuse("COMET_BROKER", shown, "memory, sqlite:///FILE, or redis://[:PASSWORD@]HOST[:PORT][/DATABASE]")
+        if self.flask_sse and not self.broker.startswith("redis"):
+            raise SettingsError(refuse_flask_sse())
         if self.open and not is_loopback(self.bind):
             raise SettingsError(refuse_open("COMET_BIND", self.bind))
         return self
@@ -97,6 +100,13 @@ def refuse_workers(workers: int | str) -> str:
     return (
         f"{workers} workers can't share the memory broker: what one publishes the others never see. "
         "Use 1 worker, or a broker that serves several: sqlite:///FILE on one host, redis://HOST on many."
+    )
+
+
+def refuse_flask_sse() -> str:
+    return (
+        "COMET_FLASK_SSE is set, and COMET_BROKER is not the Redis that flask-sse publishes to. "
+        "Set COMET_BROKER to its redis:// URL, or unset COMET_FLASK_SSE."
     )
 
 
@@ -237,6 +247,16 @@ def _keys(key: str, value: Any) -> tuple[str, ...]:
     return keys
 
 
+def _prefixes(key: str, value: Any) -> tuple[str, ...]:
+    prefixes = _list(key, value)
+    for prefix in prefixes:
+        try:
+            check_channel(f"{prefix}x" if len(prefix) < 128 else prefix)
+        except BadRequest:
+            _refuse(key, prefix, "what names of channels begin with, such as sse; several separated by commas")
+    return prefixes
+
+
 def _bind(key: str, value: Any) -> str:
     text = _text(key, value)
     address = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^:,\s\[\]/]*):([0-9]{1,5})", text, re.ASCII)
@@ -286,6 +306,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "direct_writes": _flag,
     "demo": _flag,
     "public_url": _url,
+    "flask_sse": _prefixes,
 }
 _LATER = frozenset({"COMET_JWT_KEY", "COMET_JWT_PUBLIC_KEY"})
 #: Where the file is, and where the command line finds a server.

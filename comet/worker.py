@@ -12,18 +12,19 @@ from gevent import get_hub, monkey
 
 from .access import Access
 from .broker_url import make_broker
-from .brokers import Broker, Leases, Receipt
+from .brokers import Broker, Leases, Listens, Receipt
 from .brokers.memory import MemoryBroker
 from .controller import Controller
 from .core.encodings import Encodings
-from .core.errors import BrokerAway, Stopping, TooLarge, WrongServer
+from .core.errors import BrokerAway, SettingsError, Stopping, TooLarge, WrongServer
 from .core.log import Entry
 from .core.update import Update
 from .core.wire import Wire
 from .peers import Peers
 from .refusals import Refusals
-from .settings import Settings, is_loopback, refuse_open, refuse_workers
+from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
 from .triggers import Supervisor, Trigger
+from .triggers.flask_sse import FlaskSse
 
 
 log = logging.getLogger("comet")
@@ -54,7 +55,12 @@ class Worker:
             settings.rules, keys=settings.publish_key, open=settings.open, origins=settings.allowed_origins
         )
         self.refusals = Refusals()
-        self.triggers = Supervisor(self.publish, leases=broker if isinstance(broker, Leases) else None)
+        leases = broker if isinstance(broker, Leases) else None
+        self.triggers = Supervisor(self.publish, leases=leases, check=self._check_sizes)
+        if settings.flask_sse:
+            if not isinstance(broker, Listens):
+                raise SettingsError(refuse_flask_sse())
+            self.add(FlaskSse(settings.flask_sse, broker.listen))
         self.started = False
         #: Whether this process must be the only one: what it publishes no other sees.
         self.alone = isinstance(broker, MemoryBroker)
@@ -116,10 +122,7 @@ class Worker:
         if self.controller.stopping and self.alone:
             # The next worker's log is another: its subscribers would never know of this.
             raise Stopping("this worker is stopping; try again.", retry_after=1)
-        for entry in entries:
-            if isinstance(entry, Update) and len(entry.data) > self.settings.max_update:
-                most = self.settings.max_update
-                raise TooLarge(f"{len(entry.data)} bytes; an update has at most {most} (COMET_MAX_UPDATE).")
+        self._check_sizes(entries)
         if not self.started:
             # Nobody waits yet, and each thread of such a server may come here.
             with self._before_start:
@@ -127,6 +130,12 @@ class Worker:
         if _thread_id() != self._hub_thread:
             return self._in_hub(lambda: self.controller.update(entries))
         return self.controller.update(entries)
+
+    def _check_sizes(self, entries: Sequence[Entry]) -> None:
+        most = self.settings.max_update
+        for entry in entries:
+            if isinstance(entry, Update) and len(entry.data) > most:
+                raise TooLarge(f"{len(entry.data)} bytes; an update has at most {most} (COMET_MAX_UPDATE).")
 
     def _in_hub(self, work: Callable[[], T]) -> T:
         # A lock of the operating system: gevent's own would belong to this thread's hub.

@@ -236,6 +236,21 @@ def test_several_workers_with_the_memory_broker() -> None:
         load({"COMET_WORKERS": "4"})
 
 
+@pytest.mark.parametrize("broker", ["memory", "sqlite:///x.db"])
+def test_flask_sse_without_its_redis(broker: str) -> None:
+    """It publishes to a Redis: another broker never hears of it."""
+    with pytest.raises(SettingsError, match="COMET_FLASK_SSE is set, and COMET_BROKER is not the Redis"):
+        load({"COMET_FLASK_SSE": "sse", "COMET_BROKER": broker})
+
+
+@pytest.mark.parametrize("prefix", ["*", "sse*", "a b", "-", "comet.", "é", "x" * 129])
+def test_flask_sse_takes_what_names_begin_with(prefix: str) -> None:
+    """Several, and each the beginning of a channel's name."""
+    assert load({"COMET_FLASK_SSE": "sse, user-,", "COMET_BROKER": "redis://h"}).flask_sse == ("sse", "user-")
+    with pytest.raises(SettingsError, match=r"COMET_FLASK_SSE is .* what names of channels begin with"):
+        load({"COMET_FLASK_SSE": prefix, "COMET_BROKER": "redis://h"})
+
+
 @pytest.mark.parametrize("bind", ["0.0.0.0:80", ":80", "[::]:80", "192.0.2.1:80", "example.com:80", "unix:/tmp/x"])
 def test_open_beyond_this_machine(bind: str) -> None:
     """COMET_OPEN is refused where others reach the server; a Unix socket has a proxy before it."""

@@ -17,6 +17,9 @@ from ..core.log import Entry, Log, Page, Position
 
 Deliver = Callable[[Iterable[str]], None]
 
+#: Told of a message of another program: the name of its channel, and what it says.
+Hear = Callable[[str, bytes], None]
+
 
 def new_epoch() -> str:
     return "".join(secrets.choice(EPOCH_LETTERS) for _ in range(8))
@@ -78,6 +81,17 @@ class Leases(Protocol):
 
     def checkpoint(self, name: str) -> str | None:
         """What was last remembered under this lease."""
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """A broker on a server that carries messages of other programs too."""
+
+    def listen(self, prefixes: Sequence[str], hear: Hear) -> None:
+        """Call ``hear`` with what they publish on channels with these prefixes, each once, until it is killed.
+
+        Raises BrokerAway when the connection is lost: what is published until the next call is missed.
+        """
 
 
 @runtime_checkable

@@ -58,6 +58,8 @@ def beats(seconds: float, stopping: Event) -> Iterator[None]:
 class Supervisor:
     """Runs triggers, each in a greenlet; one that fails is started again after a pause that doubles.
 
+    With ``leases`` publishing is theirs, and ``check`` raises for updates that can't be published.
+
     The pauses are in seconds. A trigger that ran for longer than the longest of them begins with the first again.
     """
 
@@ -66,11 +68,13 @@ class Supervisor:
         publish: Publish,
         *,
         leases: Leases | None = None,
+        check: Callable[[Sequence[Update]], None] = lambda updates: None,
         first_pause: float = FIRST_PAUSE,
         longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         self.publish = publish
         self.leases = leases
+        self.check = check
         self.first_pause = first_pause
         self.longest_pause = longest_pause
         self.triggers: list[Trigger] = []
@@ -102,7 +106,7 @@ class Supervisor:
         if self.leases is None:
             trigger.run(self.publish)
             return True
-        turn = Turn(self.leases, trigger.name, trigger.stop)
+        turn = Turn(self.leases, trigger.name, trigger.stop, self.check)
         try:
             if not turn.begin(self._stopping):
                 return True

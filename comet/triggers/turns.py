@@ -23,12 +23,18 @@ RENEWS = 2.0
 
 
 class Turn:
-    """The wait for a lease, and its keeping while the trigger runs. ``lost`` is called when it is another worker's."""
+    """The wait for a lease, and its keeping while the trigger runs. ``lost`` is called when it is another worker's.
 
-    def __init__(self, leases: Leases, name: str, lost: Callable[[], None]) -> None:
+    ``check`` raises for updates that can't be published.
+    """
+
+    def __init__(
+        self, leases: Leases, name: str, lost: Callable[[], None], check: Callable[[Sequence[Update]], None]
+    ) -> None:
         self.leases = leases
         self.name = name
         self.lost = lost
+        self.check = check
         self.lease: Lease | None = None
         self._keeper: gevent.Greenlet | None = None
 
@@ -57,6 +63,7 @@ class Turn:
     def publish(self, updates: Sequence[Update], checkpoint: str | None = None) -> list[Receipt]:
         """Publish while the turn lasts. Raises LeaseLost when it does not."""
         assert self.lease is not None
+        self.check(updates)
         return self.leases.publish_under(self.lease, updates, checkpoint)
 
     def _ask(self) -> Lease | None:

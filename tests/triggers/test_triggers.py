@@ -12,10 +12,11 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from comet.brokers import Receipt
+from comet.brokers import Hear, Receipt
 from comet.core.update import Update
 from comet.triggers import Publish, Supervisor, Trigger, beats
 from comet.triggers.command import Command
+from comet.triggers.flask_sse import FlaskSse
 from comet.triggers.timer import Timer
 from tests.timing import PATIENCE
 from tests.triggers.watching import Published, ended, wait
@@ -72,6 +73,16 @@ class TestCommand(TriggerContract):
         return Command(
             "test", [sys.executable, "-ISc", "import time; print(time.monotonic())"], channel="a", seconds=0.01
         )
+
+
+class TestFlaskSse(TriggerContract):
+    def make(self) -> Trigger:
+        def listen(prefixes: Sequence[str], hear: Hear) -> None:
+            while True:
+                hear("a", b'{"data": 1}')
+                gevent.sleep(0.005)
+
+        return FlaskSse(["a"], listen)
 
 
 # The pace.

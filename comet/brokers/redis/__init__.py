@@ -22,8 +22,9 @@ from ...core.cursor import NOWHERE
 from ...core.errors import BrokerAway, SettingsError
 from ...core.log import REMEMBERED, Entry, Log, Page, Position
 from ...core.rules import Rules
-from .. import Deliver, Lease, Receipt
+from .. import Deliver, Hear, Lease, Receipt
 from .link import Link, is_hopeless
+from .listening import listen
 from .publisher import Job, Publisher
 from .window import Window
 
@@ -128,6 +129,11 @@ class RedisBroker:
             return self._link.call(verb, *arguments).says
         except redis.RedisError as error:
             raise BrokerAway(self._link.explain(error)) from error
+
+    # Other programs.
+
+    def listen(self, prefixes: Sequence[str], hear: Hear) -> None:
+        listen(self._link, prefixes, hear)
 
     # Reading.
 

@@ -32,6 +32,9 @@ AWAY = (redis.ConnectionError, redis.TimeoutError)
 CONNECT = 0.3
 ANSWER = 0.65
 
+#: Seconds of silence after which a connection that hears messages is asked whether it is alive.
+QUIET = 1.0
+
 SCRIPT = Path(__file__).with_name("log.lua").read_text()
 
 
@@ -199,6 +202,16 @@ class Link:
         if isinstance(error, redis.ConnectionError):
             return f"Redis at {self.name} can't be reached: {str(error).rstrip('.')}."
         return f"Redis at {self.name} says: {str(error).rstrip('.')}."
+
+
+def hear(connection: Any) -> list[Any]:
+    """The next message of a connection that has subscribed to something: its kind, and what it says."""
+    try:
+        message: list[Any] = connection.read_response(timeout=QUIET, disconnect_on_error=False)
+    except redis.TimeoutError:
+        connection.send_command("PING", check_health=False)
+        message = connection.read_response(timeout=QUIET)
+    return message
 
 
 def is_hopeless(error: redis.RedisError) -> bool:

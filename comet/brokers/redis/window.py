@@ -27,13 +27,10 @@ from ...core.ring import weight
 from ...core.update import Update
 from .. import Deliver
 from .entries import Frame
-from .link import Answer, Link, Record
+from .link import Answer, Link, Record, hear
 
 
 log = logging.getLogger("comet")
-
-#: Seconds of silence after which the connection of the live frames is asked whether it is alive.
-QUIET = 1.0
 
 #: Seconds before that connection is made anew: the first time, and at the most.
 FIRST_PAUSE = 0.05
@@ -91,11 +88,7 @@ class Window:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _hear(self, connection: Any) -> None:
-        try:
-            kind, *rest = connection.read_response(timeout=QUIET, disconnect_on_error=False)
-        except redis.TimeoutError:
-            connection.send_command("PING", check_health=False)
-            kind, *rest = connection.read_response(timeout=QUIET)
+        kind, *rest = hear(connection)
         if kind == b"message":
             self._take(Frame.parse(rest[1]))
         elif kind != b"pong":

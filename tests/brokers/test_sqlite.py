@@ -15,7 +15,7 @@ from pathlib import Path
 import gevent
 import pytest
 
-from comet.brokers.sqlite import SqliteBroker, store
+from comet.brokers.sqlite import SqliteBroker, file
 from comet.cohorts import Subscription
 from comet.controller import Controller
 from comet.core.errors import BrokerAway, LeaseLost, SettingsError
@@ -218,16 +218,96 @@ def test_an_older_copy_of_the_file_is_a_new_epoch(make: Make, path: Path) -> Non
     wait(lambda: reader.texts[-1:] == ["4"])
 
 
+def _copy_over(copy: Path, path: Path) -> None:
+    shutil.copyfile(copy, path)
+
+
+def _move_over(copy: Path, path: Path) -> None:
+    copy.replace(path)
+
+
+def _copy_anew(copy: Path, path: Path) -> None:
+    path.unlink()
+    shutil.copyfile(copy, path)
+
+
+@pytest.mark.parametrize("put_back", [_copy_over, _move_over, _copy_anew])
+def test_an_older_copy_that_was_put_back_while_nobody_ran_is_a_new_epoch(
+    make: Make, path: Path, put_back: Callable[[Path, Path], None]
+) -> None:
+    """However it was put there: it is known how far the log was, so all are told, who had not seen the end too."""
+    one = make()
+    before = publish(one, "1")
+    one.stop()
+    copy = Path(shutil.copyfile(path, path.with_suffix(".copy")))
+    one = make()
+    lost = publish(one, "2", "3")
+    one.stop()
+    put_back(copy, path)
+    two = make()
+    after = publish(two, "4")
+    assert after.split("-")[0] != lost.split("-")[0]
+    for cursor in (before, lost):
+        reader = Reader(two, "a", since=cursor)
+        wait(lambda reader=reader: reader.texts == ["1", "4"])
+        assert [(gap.since, gap.reason) for gap in reader.gaps] == [(cursor, "epoch")]
+
+
+def test_a_file_that_came_from_elsewhere_goes_on_with_greater_numbers(make: Make, path: Path) -> None:
+    """Nobody knows how far its log was: the numbers jump beyond all that it may have given out, and a cursor from
+    there is told the gap; the others are good."""
+    one = make()
+    good = publish(one, "1")
+    one.stop()
+    copy = Path(shutil.copyfile(path, path.with_suffix(".copy")))
+    one = make()
+    lost = publish(one, "2", "3")
+    one.stop()
+    path.with_name("log.db.lock").unlink()
+    copy.replace(path)
+    before = time.time_ns() // 1000
+    two = make()
+    after = publish(two, "4")
+    assert after.split("-")[0] == lost.split("-")[0]
+    assert int(after.split("-")[1]) > max(before, file.JUMP)
+    readers = [Reader(two, "a", since=cursor) for cursor in (good, lost)]
+    wait(lambda: all("4" in reader.texts for reader in readers))
+    assert readers[0].told == ["4"]
+    assert [gap.reason for gap in readers[1].gaps] == ["future"]
+    two.stop()
+    assert int(publish(make(), "5").split("-")[1]) == int(after.split("-")[1]) + 1
+
+
+def test_no_number_is_given_out_twice_before_anybody_has_looked(make: Make, path: Path) -> None:
+    """Who writes first into an older copy notices; the receipts of all workers name the new epoch."""
+    one, two = make(), make()
+    publish(one, "1")
+    with sqlite3.connect(path) as db, sqlite3.connect(path.with_suffix(".copy")) as copy:
+        db.backup(copy)
+    lost = publish(one, "2")
+    for worker in (one, two):
+        gevent.killall(broker(worker)._greenlets[1:])  # the writer goes on
+    with copy, db:
+        copy.backup(db)
+    copy.close()
+    db.close()
+    receipts = [publish(worker, "3") for worker in (two, one, two)]
+    epochs = {receipt.split("-")[0] for receipt in receipts}
+    assert len(epochs) == 1 and lost.split("-")[0] not in epochs
+    assert [u.id for u in two.log.rings["a"]][1:] == receipts
+    assert {one.log.epoch, two.log.epoch} == epochs
+
+
 def test_after_a_restart_of_the_host_numbers_jump(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tail of the log may be gone: a cursor in the hole is told the gap, older ones are good."""
     one = make()
     cursor = publish(one, "1")
     lost = f"{cursor.split('-')[0]}-{int(cursor.split('-')[1]) + 3}"
     one.stop()
-    monkeypatch.setattr(store, "boot_id", lambda: "another")
+    monkeypatch.setattr(file, "boot_id", lambda: "another")
     two = make()
     after = publish(two, "2")
-    assert int(after.split("-")[1]) > store.JUMP
+    assert int(after.split("-")[1]) > file.JUMP
     good, bad = Reader(two, "a", since=cursor), Reader(two, "a", since=lost)
     wait(lambda: good.told and bad.told)
     assert good.told == ["2"]
@@ -311,7 +391,7 @@ def test_a_full_disk_says_so_and_recovers(make: Make) -> None:
     """One sentence for the publisher; readers go on; with room again it works."""
     one = make()
     publish(one, "1")
-    db = one.broker._store._db  # type: ignore[attr-defined]
+    db = one.broker._store.file._db  # type: ignore[attr-defined]
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(BrokerAway, match=r"the disk of .* is full"):

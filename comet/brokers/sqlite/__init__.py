@@ -27,10 +27,11 @@ from ...breath import breathe
 from ...core.errors import BrokerAway, CometError
 from ...core.log import Entry, Log, Page, Position
 from ...core.rules import Rule, Rules
-from .. import Deliver, Lease, Receipt, new_epoch
+from .. import Deliver, Lease, Receipt
 from . import leases
 from .bell import Bell
-from .store import COLUMNS, Batch, Options, Store, connect, explain, head_of, inode, to_entry
+from .file import File, connect, explain, head_of, inode
+from .store import COLUMNS, Batch, Options, Store, to_entry
 
 
 log = logging.getLogger("comet")
@@ -75,7 +76,8 @@ class SqliteBroker:
         rules = rules or Rules()
         self.path = path
         self.log = Log("", rules=rules, limit=limit)
-        self._store = Store(Options(path, rules, max_channels, idempotency_seconds, synchronous, new_epoch))
+        self._file = File(path, synchronous=synchronous)
+        self._store = Store(self._file, Options(rules, max_channels, idempotency_seconds))
         self._reader: sqlite3.Connection | None = None
         self._inode = (0, 0)
         self._version = -1
@@ -96,7 +98,7 @@ class SqliteBroker:
         self._deliver = deliver
         # A thread of its own: gevent's pool is shared with name lookups, which would wait for our disk.
         self._pool = ThreadPool(1)
-        self._pool.apply(self._store.open)
+        self._pool.apply(self._file.open)
         self._look()
         self._bell.start()
         self._greenlets = [gevent.spawn(self._writer), gevent.spawn(self._looker)]
@@ -105,7 +107,7 @@ class SqliteBroker:
         self._bell.stop()
         gevent.killall(self._greenlets)
         if self._pool is not None:
-            self._pool.apply(self._store.close)
+            self._pool.apply(self._file.close)
             self._pool.kill()
             self._pool = None
         self._close_reader()

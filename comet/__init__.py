@@ -13,9 +13,11 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``worker``: everything that lives in one process, wired together
 * ``access``: who may; ``refusals``: when to come back; ``broker_url``: which broker
 * ``streams``: the generators
-* ``controller``: ``add``, ``remove`` and ``update``, the choke point, and the deliverer
-* ``frames``: what is written next; ``cohorts``: who waits together; ``peers``: the TCP connections under the streams
-* ``triggers``: the greenlets that watch sources and publish; ``brokers``: where the log lives
+* ``controller``: ``add``, ``remove`` and ``update``, the choke point
+* ``deliverer``: brings everybody up to the head of the log; ``cohorts``: who waits together
+* ``frames``: what is written next; ``peers``: the TCP connections under the streams
+* ``triggers``: the greenlets that watch sources and publish; ``watching``: which channels anybody watches
+* ``brokers``: where the log lives
 * ``settings``: every ``COMET_*`` variable; ``breath``: room for the other greenlets
 * ``core``: updates, log, cursors, gaps, wires: pure values and bytes
 """

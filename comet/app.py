@@ -18,7 +18,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings.validate() if settings else load()
     app = Flask(__name__, static_folder=None)
-    comet = Comet(app, url_prefix=None, settings=settings, direct_writes=settings.direct_writes)
+    comet = Comet(app, url_prefix=None, settings=settings, direct_writes=True)
     comet.worker.embedded = False
     add_everywhere(app)
     if settings.demo:

@@ -1,8 +1,13 @@
 """Cohorts: subscribers that wait together.
 
 Those that are caught up and have had exactly the same bytes stand in one cohort, up to 128 with one cursor, so that
-nothing is looked up for each of them when an update comes. A cohort that is woken is dissolved: its members read what
-is new and gather again where they stand then.
+nothing is looked up or written down for each of them when an update comes. There are two ways on from there:
+
+* the cohort is *woken* and dissolved: its members read what is new, yield it, and gather again where they stand then
+* it is *written* to, where the sockets are ours to write: its members sleep on and move together. Who could not take
+  all the bytes at once leaves, with the bytes left and a cursor of its own, and its greenlet goes on alone.
+
+A socket is the cohort's while its greenlet stands in one, and the greenlet's at all other times: never both's.
 """
 
 from __future__ import annotations
@@ -18,30 +23,38 @@ from gevent.event import Event
 from .breath import breathe
 from .core.log import Log, Position
 from .core.wire import State, Wire
+from .frames import Frame
+from .peers import Framing, Peer
 
 
 #: Subscribers that stand together. They are woken without a pause: 128 of them take a few milliseconds.
 COHORT = 128
 
-#: Who shares bytes: (signature of the wire, state, epoch and SEQ of the cursor).
-Key = tuple[object, State, str, int]
+#: A cohort that has fewer left after a while is dissolved, if its members have another to stand in.
+FEW = 32
+
+#: Who shares bytes: (signature of the wire, framing, state, epoch and SEQ of the channels' newest entry).
+Key = tuple[object, Framing | None, State, str, int]
 
 
 class Subscription:
-    """One subscriber: where it stands in the log, and what it has had.
+    """One subscriber: where it stands in the log, and what it has had. While it stands in a cohort, both are that's.
 
     The flags say why it was woken when there is nothing new: its peer has ``gone``, it is ``leaving`` (the worker
-    stops, and it says goodbye), or it is ``beating`` (it has been silent for long enough). ``cohort`` is the one that
-    it waits with. ``wire`` None: a reader in this process, that takes updates as they are.
+    stops, and it says goodbye), or it is ``beating`` (it has been silent for long enough). ``rest`` are bytes that it
+    was being written when its socket was full; they go out before all else. ``wire`` None: a reader in this process,
+    that takes updates as they are. ``peer`` None: only its greenlet writes to it.
     """
 
-    __slots__ = ("beating", "cohort", "gone", "leaving", "position", "state", "wire")
+    __slots__ = ("beating", "cohort", "gone", "leaving", "peer", "position", "rest", "state", "wire")
 
-    def __init__(self, position: Position, wire: Wire | None = None) -> None:
+    def __init__(self, position: Position, wire: Wire | None = None, peer: Peer | None = None) -> None:
         self.position = position
         self.wire = wire
+        self.peer = peer
         self.state: State = wire.initial if wire else None
         self.cohort: Cohort | None = None
+        self.rest: memoryview | None = None
         self.gone = False
         self.leaving = False
         self.beating = False
@@ -56,22 +69,49 @@ class Cohort:
 
     The Event carries no data: it says "look again". It is set once; who waits again waits on another.
     ``members`` are those who wait, with their greenlets: a dict, to wake them in the order in which they came, which
-    is the order of their memory. ``due``: when the heartbeat is.
+    is the order of their memory. ``due``: when the heartbeat is. ``framing`` is how their sockets are written; None:
+    they are not ours to write.
     """
 
-    __slots__ = ("due", "event", "key", "members", "names")
+    __slots__ = ("due", "event", "framing", "key", "members", "position", "state", "wire")
 
-    def __init__(self, key: Key, names: tuple[str, ...], due: float) -> None:
+    def __init__(self, key: Key, first: Subscription) -> None:
         self.key = key
-        self.names = names
-        self.due = due
+        self.framing = key[1]
+        self.wire = first.wire
+        self.position = first.position
+        self.state = first.state
+        self.due = 0.0
         self.event = Event()
         self.members: dict[Subscription, Any] = {}
 
     @property
     def place(self) -> tuple[str, int]:
-        """Epoch and SEQ of the cursor."""
-        return self.key[2:]
+        """Epoch and SEQ of its channels' newest entry, when it was last at the head."""
+        return self.key[3:]
+
+    @property
+    def asleep(self) -> bool:
+        """Whether there is anybody left, and they were not woken."""
+        return bool(self.members) and not self.event.is_set()
+
+    def send(self, data: bytes) -> list[tuple[Subscription, int]]:
+        """Send to all members. Return those that have not taken all of it, with the bytes that they took; -1: gone.
+
+        Nothing in here may switch: the members' greenlets must not run between.
+        """
+        size = len(data)
+        short = []
+        for member in self.members:
+            try:
+                taken = member.peer.send(data)  # type: ignore[union-attr] # the framing is its peer's
+            except BlockingIOError:
+                taken = 0
+            except OSError:
+                taken = -1
+            if taken != size:
+                short.append((member, taken))
+        return short
 
 
 class Cohorts:
@@ -81,7 +121,7 @@ class Cohorts:
         self.log = log
         self.heartbeat = heartbeat
         self._all: set[Cohort] = set()
-        self._with_room: dict[Key, Cohort] = {}
+        self._with_room: dict[Key, dict[Cohort, None]] = {}
         self._by_channel: dict[str, dict[Cohort, None]] = {}
 
     def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
@@ -90,36 +130,44 @@ class Cohorts:
         cohort = self.join(subscription)
         if cohort is None:
             breathe()
-        elif cohort.event.wait(timeout):
-            subscription.cohort = None
         else:
-            self.leave(subscription)
+            cohort.event.wait(timeout)
+            if subscription.cohort is cohort:
+                self.leave(subscription)
 
     def join(self, subscription: Subscription) -> Cohort | None:
         """Let a subscriber stand where it belongs: nowhere, if it has something to do. This greenlet, which must be its
         own, waits on the cohort's Event next."""
-        wire, position, epoch = subscription.wire, subscription.position, self.log.epoch
+        position, epoch = subscription.position, self.log.epoch
         last = self.log.last(position.names)
         # Also if it was told to end while it was writing: nobody will wake it for that again.
         if position.seq < last or position.epoch != epoch or subscription.gone or subscription.leaving:
             return None
         # Where the newest entry of its channels is: whoever has had that stands here, wherever the head is.
-        key = (wire.key if wire else position.names, subscription.state, epoch, last)
-        cohort = self._with_room.get(key)
-        if cohort is None or len(cohort.members) >= COHORT:
-            cohort = self._with_room[key] = self._gather(key, position.names)
+        wire, peer = subscription.wire, subscription.peer
+        signature = wire.key if wire else position.names
+        key = (signature, peer.framing if peer else None, subscription.state, epoch, last)
+        room = self._with_room.get(key)
+        cohort = next(iter(room)) if room else self._gather(key, subscription)
         cohort.members[subscription] = getcurrent()
+        if len(cohort.members) >= COHORT:
+            self._full(cohort)
         subscription.cohort = cohort
+        subscription.position = cohort.position  # one for all of them: less to keep, and nothing to write for each
         return cohort
 
     def leave(self, subscription: Subscription) -> None:
-        """Take a subscriber out of its cohort, if it stands in one."""
+        """Take a subscriber out of its cohort, if it stands in one, with a cursor of its own."""
         cohort = subscription.cohort
         if cohort is not None:
             subscription.cohort = None
+            subscription.position = cohort.position.copy()
+            subscription.state = cohort.state
             del cohort.members[subscription]
             if not cohort.members:
                 self._dissolve(cohort)
+            elif cohort in self._all:
+                self._with_room.setdefault(cohort.key, {})[cohort] = None
 
     def wake(self, cohort: Cohort, *, beat: bool = False) -> None:
         """Dissolve a cohort and wake its members; with ``beat`` they are due to say that they are alive."""
@@ -141,30 +189,86 @@ class Cohorts:
             self.leave(subscription)
             greenlet.switch(cohort.event)  # as the Event does it with each who waits
 
+    def write(self, cohort: Cohort, text: bytes, frame: Frame | None = None) -> None:
+        """Write to all members, who sleep on, and move them past the frame; without one it was a heartbeat.
+
+        There is no switch point in here. Who takes part of it leaves with the rest; who takes nothing, from where it
+        stood before. Their greenlets wait for their sockets, each for its own.
+        """
+        assert cohort.framing is not None
+        data = cohort.framing(text) if text else b""
+        short = cohort.send(data) if text else []
+        for member, taken in short:
+            if taken <= 0:
+                member.beating = frame is None
+                member.gone = member.gone or taken < 0
+                self._part(member)
+        if frame is not None:
+            frame.move(cohort)
+        for member, taken in short:
+            if taken > 0:
+                member.rest = memoryview(data)[taken:]
+                self._part(member)
+        if text or frame is None:
+            self._postpone(cohort)
+        if frame is not None and cohort.members:
+            self._place(cohort)
+
+    def _part(self, member: Subscription) -> None:
+        """Take a member out and wake it. Its cohort must not have been woken."""
+        cohort = member.cohort
+        assert cohort is not None
+        greenlet = cohort.members[member]
+        self.leave(member)
+        # Should the cohort be woken before this runs, this comes first all the same: callbacks keep their order.
+        get_hub().loop.run_callback(greenlet.switch, cohort.event)
+
+    def _place(self, cohort: Cohort) -> None:
+        """Let a cohort that has moved be found where it stands now."""
+        self._full(cohort)
+        position = cohort.position
+        cohort.key = (*cohort.key[:2], cohort.state, position.epoch, self.log.last(position.names))
+        if len(cohort.members) < FEW and cohort.key in self._with_room:
+            self.wake(cohort)  # they find nothing new, and join that one
+        elif len(cohort.members) < COHORT:
+            self._with_room.setdefault(cohort.key, {})[cohort] = None
+
     def behind(self, names: Iterable[str]) -> list[Cohort]:
         """The cohorts that wait for one of these channels and have not had its newest entry."""
         waiting: dict[Cohort, None] = {}
         for name in names:
             waiting |= self._by_channel.get(name, {})
-        return [cohort for cohort in waiting if cohort.place != (self.log.epoch, self.log.last(cohort.names))]
+        return [cohort for cohort in waiting if cohort.place != (self.log.epoch, self.log.last(cohort.position.names))]
 
     def due(self, now: float) -> list[Cohort]:
         """The cohorts that have been silent for long enough."""
         return [cohort for cohort in self._all if now >= cohort.due]
 
-    def _gather(self, key: Key, names: tuple[str, ...]) -> Cohort:
-        # Spread out, so that the heartbeats of many cohorts do not come together.
-        cohort = Cohort(key, names, time.monotonic() + self.heartbeat * random.uniform(0.8, 1.0))
+    def _gather(self, key: Key, first: Subscription) -> Cohort:
+        cohort = Cohort(key, first)
+        self._postpone(cohort)
         self._all.add(cohort)
-        for name in names:
+        self._with_room.setdefault(key, {})[cohort] = None
+        for name in first.names:
             self._by_channel.setdefault(name, {})[cohort] = None
         return cohort
 
+    def _postpone(self, cohort: Cohort) -> None:
+        # Spread out, so that the heartbeats of many cohorts do not come together.
+        cohort.due = time.monotonic() + self.heartbeat * random.uniform(0.8, 1.0)
+
+    def _full(self, cohort: Cohort) -> None:
+        """Let nobody else stand here."""
+        room = self._with_room.get(cohort.key)
+        if room is not None:
+            room.pop(cohort, None)
+            if not room:
+                del self._with_room[cohort.key]
+
     def _dissolve(self, cohort: Cohort) -> None:
         self._all.discard(cohort)
-        if self._with_room.get(cohort.key) is cohort:
-            del self._with_room[cohort.key]
-        for name in cohort.names:
+        self._full(cohort)
+        for name in cohort.position.names:
             waiting = self._by_channel.get(name)
             if waiting is not None:
                 waiting.pop(cohort, None)

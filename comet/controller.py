@@ -2,7 +2,7 @@
 
 One log, N cursors, an Event for each cohort of them. A subscriber is an integer over the shared log; the Event that it
 waits on carries no data, it says "look again". Publishing appends to the log and returns; the *deliverer*, one greenlet
-of the worker, wakes whoever waits on the channels that have something new.
+of the worker, sees to whoever waits on the channels that have something new.
 
 The one rule of waiting: ask the log, *then* join a cohort and wait. ``wait`` does both, nothing switches between,
 and an Event is set once and never waited on again, so no wake-up is lost.
@@ -10,24 +10,21 @@ and an Event is set once and never waited on again, so no wake-up is lost.
 
 from __future__ import annotations
 
-import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import gevent
-from gevent.event import Event
 
-from .breath import breathe, turn
+from .breath import breathe
 from .brokers import Broker, CatchesUp, HasHealth, Receipt, Tidies
 from .cohorts import Cohorts, Subscription
 from .core.errors import Full, Stopping
 from .core.log import Entry, Log, Page, Start
 from .core.wire import Wire
+from .deliverer import Deliverer
 from .frames import ENTRIES, PIECE, Frame, Frames
-
-
-log = logging.getLogger("comet")
+from .watching import Watching
 
 
 class Controller:
@@ -40,12 +37,11 @@ class Controller:
         self.streams: set[Subscription] = set()
         self.stopping = False
         self._subscribers: dict[str, int] = {}
+        self.watching = Watching(broker, self._subscribers)
         self._cohorts = Cohorts(broker.log, heartbeat)
         self._frames = Frames(broker)
-        self._news: set[str] = set()
-        self._more = Event()
+        self._deliverer = Deliverer(self._cohorts, self._frames, self._tidy)
         self._drained_at = 0.0
-        self._greenlets: list[gevent.Greenlet] = []
 
     @property
     def log(self) -> Log:
@@ -61,6 +57,7 @@ class Controller:
             if name not in self._subscribers:
                 self._subscribers[name] = 0
                 self.log.open(name)
+                self.watching.touch(name)
             self._subscribers[name] += 1
 
     def remove(self, subscription: Subscription) -> None:
@@ -74,6 +71,7 @@ class Controller:
             if not self._subscribers[name]:
                 del self._subscribers[name]
                 self.log.release(name)
+                self.watching.touch(name)
 
     def lose(self, subscription: Subscription) -> None:
         """The subscriber's peer has gone: wake it, so that it ends."""
@@ -110,9 +108,10 @@ class Controller:
         return page
 
     def begin(self, names: tuple[str, ...], since: str | None, last: int | None, *, newest_only: bool = False) -> Start:
-        """Begin an answer (see ``Log.begin``)."""
+        """Begin an answer (see ``Log.begin``). Raises BrokerAway if only the broker could tell what a cursor is."""
         start = self.log.begin(names, since, last, newest_only=newest_only)
-        if start.position.doubt and isinstance(self.broker, CatchesUp):
+        doubt = start.position.doubt
+        if doubt and doubt[1] != "unknown" and isinstance(self.broker, CatchesUp):
             # Another worker may have delivered more than this one has seen; or begun another epoch.
             self.broker.catch_up()
             start = self.log.begin(names, since, last, newest_only=newest_only)
@@ -120,7 +119,10 @@ class Controller:
 
     def frame(self, subscription: Subscription, wire: Wire) -> Frame | None:
         """Return what is to be written next to a streaming subscriber, and move it past that; None: nothing is."""
-        return self._frames.next(subscription, wire)
+        frame = self._frames.after(subscription, wire)
+        if frame is not None:
+            frame.move(subscription)
+        return frame
 
     def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
         """Wait until there may be something to do; not at all, if there is."""
@@ -146,12 +148,12 @@ class Controller:
 
     def start(self) -> None:
         """Begin to deliver. Call it in the worker, once."""
-        self.broker.start(self.deliver)
-        self._greenlets = [gevent.spawn(_for_ever, self._deliverer), gevent.spawn(_for_ever, self._ticker)]
+        self.broker.start(self._deliverer.notify)
+        self._deliverer.start()
 
     def stop(self) -> None:
         """Stop delivering, at once. For tests and shells; a worker drains instead."""
-        gevent.killall(self._greenlets)
+        self._deliverer.stop()
         self.broker.stop()
 
     def drain(self, seconds: float) -> None:
@@ -185,49 +187,11 @@ class Controller:
         left = max(0.0, self._drained_at - time.monotonic())
         return int(1000 * (left + 3 + random.random() * max(4.0, len(self.streams) / 1000)))
 
-    # The deliverer and the ticker.
-
-    def deliver(self, names: Iterable[str]) -> None:
-        """The broker has appended something for these channels. Never waits."""
-        self._news.update(names)
-        self._frames.forget()
-        self._more.set()
-
-    def _deliverer(self) -> None:
-        """Bring everybody up to the head, cohort by cohort, for ever."""
-        while True:
-            self._more.wait()
-            self._more.clear()
-            news, self._news = self._news, set()
-            for cohort in self._cohorts.behind(news):
-                self._cohorts.wake(cohort)
-                # The hub switches to the woken after this: one cohort, then room for timers and sockets.
-                turn()
-
-    def _ticker(self) -> None:
-        """Make heartbeats due and let time pass for the log, for ever."""
-        pace = min(1.0, self.heartbeat / 10)
-        while True:
-            gevent.sleep(pace)
-            for cohort in self._cohorts.due(time.monotonic()):
-                self._cohorts.wake(cohort, beat=True)
-                turn()
-            if isinstance(self.broker, Tidies):
-                self._tidy(self.broker)
-
-    def _tidy(self, broker: Tidies) -> None:
-        before = self.log.weight, self.log.floor
-        for _ in broker.tick(time.time(), self._subscribers):
-            breathe()
-        if (self.log.weight, self.log.floor) != before:
-            self._frames.forget()  # they may hold what is no longer kept
-
-
-def _for_ever(loop: Callable[[], None]) -> None:
-    """Run a loop that must not end; should it fail, say so and go on."""
-    while True:
-        try:
-            loop()
-        except Exception:
-            log.exception("comet: %s failed and is started again", loop.__name__)
-            gevent.sleep(0.1)
+    def _tidy(self) -> None:
+        """Let time pass for the log."""
+        if isinstance(self.broker, Tidies):
+            before = self.log.weight, self.log.floor
+            for _ in self.broker.tick(time.time(), self._subscribers):
+                breathe()
+            if (self.log.weight, self.log.floor) != before:
+                self._frames.forget()  # they may hold what is no longer kept

@@ -44,8 +44,7 @@ class Comet:
         settings: Settings | None = None,
     ) -> None:
         self.blueprint: Blueprint = make_blueprint(url_prefix)
-        self.worker = Worker(settings or load(), broker=broker, embedded=True)
-        self.direct_writes = direct_writes
+        self.worker = Worker(settings or load(), broker=broker, embedded=True, direct_writes=direct_writes)
         if app is not None:
             self.init_app(app)
 
@@ -101,11 +100,12 @@ class Comet:
         type: str | None = None,
         event: str | None = None,
         repeat: bool = False,
+        always: bool = False,
     ) -> Callable[[F], F]:
         """Decorate a function that is called every ``seconds`` in the background; what it returns is published.
 
         It returns str, bytes, anything JSON, an Update, or None for nothing. What did not change is published again
-        only with ``repeat``.
+        only with ``repeat``. While nobody watches the channel, it is called only with ``always``.
         """
         check_channel(channel)
         if not 0 < seconds < math.inf:
@@ -113,7 +113,10 @@ class Comet:
 
         def decorate(call: F) -> F:
             name = f"{call.__module__}:{getattr(call, '__qualname__', 'call')}"
-            self.worker.add(Timer(name, seconds, call, channel=channel, type=type, event=event, repeat=repeat))
+            timer = Timer(
+                name, seconds, call, channel=channel, type=type, event=event, repeat=repeat, always=always
+            )
+            self.worker.add(timer)
             return call
 
         return decorate

@@ -1,15 +1,16 @@
-"""Frames: what a subscriber is written next, made once for all who stand at the same place with the same bytes."""
+"""Frames: what a reader is written next, made once for all who stand at the same place with the same bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from .brokers import Broker
-from .cohorts import Subscription
+from .core.log import Position
 from .core.wire import State, Wire
 
 
-#: Bytes that a subscriber is given at once. More comes in pieces, with a breath between.
+#: Bytes that a reader is given at once. More comes in pieces, with a breath between.
 PIECE = 65_536
 
 #: Entries that are given at once.
@@ -22,9 +23,16 @@ Key = tuple[str, State, str, int, tuple[int, ...]]
 REMEMBERED = 1 << 24
 
 
+class Reader(Protocol):
+    """A subscriber, or a cohort of them."""
+
+    position: Position
+    state: State
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The bytes, and where a subscriber stands after them. ``more``: not at the head yet; ``ended``: a channel was."""
+    """The bytes, and where their reader stands after them. ``more``: not at the head yet; ``ended``: a channel was."""
 
     text: bytes
     state: State
@@ -33,6 +41,11 @@ class Frame:
     told: tuple[int, ...]
     more: bool
     ended: bool
+
+    def move(self, reader: Reader) -> None:
+        """Let a reader stand behind this frame, once it has the bytes."""
+        reader.state = self.state
+        reader.position.move(self.epoch, self.seq, self.told)
 
 
 class Frames:
@@ -43,31 +56,25 @@ class Frames:
         self._made: dict[Key, Frame] = {}
         self._weight = 0
 
-    def next(self, subscription: Subscription, wire: Wire) -> Frame | None:
-        """Return what is to be written next to a subscriber, and move it past that; None if nothing is new."""
-        position = subscription.position
+    def after(self, reader: Reader, wire: Wire) -> Frame | None:
+        """Return what is to be written next to a reader; None if nothing is new."""
+        position = reader.position
         if position.doubt is not None or position.epoch != self.broker.log.epoch:
-            frame = self._make(subscription, wire)  # its gap is its own
-        else:
-            key = (wire.key, subscription.state, position.epoch, position.seq, position.told)
-            known = self._made.get(key)
-            if known is None:
-                if not self.broker.log.has_news(position):
-                    return None
-                known = self._remember(key, self._make(subscription, wire))
-            frame = known
-        subscription.state = frame.state
-        position.move(frame.epoch, frame.seq, frame.told)
-        return frame
+            return self._make(reader, wire)  # its gap is its own
+        key = (wire.key, reader.state, position.epoch, position.seq, position.told)
+        known = self._made.get(key)
+        if known is None and self.broker.log.has_news(position):
+            known = self._remember(key, self._make(reader, wire))
+        return known
 
     def forget(self) -> None:
         """The log has changed: frames end elsewhere now."""
         self._made.clear()
         self._weight = 0
 
-    def _make(self, subscription: Subscription, wire: Wire) -> Frame:
-        page = self.broker.since(subscription.position, size=PIECE, limit=ENTRIES)
-        text, state = wire.frame(page.entries, page.gap, subscription.state)
+    def _make(self, reader: Reader, wire: Wire) -> Frame:
+        page = self.broker.since(reader.position, size=PIECE, limit=ENTRIES)
+        text, state = wire.frame(page.entries, page.gap, reader.state)
         return Frame(text, state, page.epoch, page.seq, page.told, page.more, page.ended)
 
     def _remember(self, key: Key, frame: Frame) -> Frame:

@@ -58,7 +58,8 @@ class Body:
 
 def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> Chunks:
     """A response that goes on until its client leaves, a channel is closed, or the worker stops."""
-    subscription = Subscription(start.position, wire)
+    # A stream that ends after so many bytes counts them itself.
+    subscription = Subscription(start.position, wire, peer if wire.longest is None else None)
     retry = random.randint(2000, 4000)
     try:
         controller.add(subscription)
@@ -74,6 +75,9 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> C
         peer.written()
         left = math.inf if wire.longest is None else wire.longest
         while not subscription.gone:
+            if subscription.rest is not None:
+                rest, subscription.rest = subscription.rest, None
+                peer.push(rest)
             frame = controller.frame(subscription, wire)
             if frame is not None:
                 subscription.beating = False

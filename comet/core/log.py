@@ -85,6 +85,9 @@ class Position:
         """Stand behind a page that was read: all three are the page's."""
         self.epoch, self.seq, self.told, self.doubt = epoch, seq, told, None
 
+    def copy(self) -> Position:
+        return Position(self.names, self.seq, self.epoch, self.newest_only, self.doubt, self.told)
+
 
 @dataclass(frozen=True, slots=True)
 class Start:

@@ -11,7 +11,7 @@ from ..access import own_origin
 from ..core.errors import BadRequest, Forbidden, NotFound, Unavailable
 from ..core.log import Start
 from ..core.wire import BY_TYPE, INERT, JSONP, SSE, WIRES, Envelope, Iframe, Poll, Wire
-from ..peers import Peer
+from ..peers import FRAMINGS, Peer
 from ..streams import Body, Chunks, one_shot, refusal, streaming
 from ..worker import Worker
 from . import parameters
@@ -38,10 +38,13 @@ def subscribe(names: str, wire: str | None = None) -> Response:
         comet.access.check_site()
     comet.access.check_subscribe(channels, cookies=not goes_round_cors)
     made = _make(comet, wire, channels)
-    start = comet.controller.begin(
-        made.names, parameters.since(request), parameters.last(request), newest_only=made.conflates
-    )
-    peer = comet.peers.of(request.environ.get("gunicorn.socket"))
+    since, last = parameters.since(request), parameters.last(request)
+    try:
+        start = comet.controller.begin(made.names, since, last, newest_only=made.conflates)
+    except Unavailable as error:
+        return _refused(comet, made, error)
+    framing = FRAMINGS.get(request.environ["SERVER_PROTOCOL"]) if comet.direct_writes else None
+    peer = comet.peers.of(request.environ.get("gunicorn.socket"), framing)
     body = _body(comet, made, start, peer)
     response = Response(body, 200, _headers(comet, made, start), content_type=made.content_type)
     if request.method != "HEAD":
@@ -80,6 +83,14 @@ def _body(comet: Worker, wire: Wire, start: Start, peer: Peer) -> Chunks:
                 raise
             return refusal(wire.goodbye(comet.refusals.retry(error)))
     return body
+
+
+def _refused(comet: Worker, wire: Wire, error: Unavailable) -> Response:
+    """The answer to a request that can't be served now."""
+    if not _is_event_source(request, wire):
+        raise error
+    text = wire.goodbye(comet.refusals.retry(error))
+    return Response(text, 200, {"Cache-Control": NOT_STORED}, content_type=wire.content_type)
 
 
 def _release(comet: Worker, peer: Peer, wire: Wire) -> None:

@@ -41,9 +41,13 @@ _new_lock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
 class Worker:
     """The rooms of one process, wired together. ``embedded``: they serve inside somebody else's app."""
 
-    def __init__(self, settings: Settings, *, broker: Broker | None = None, embedded: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, broker: Broker | None = None, embedded: bool = False, direct_writes: bool = False
+    ) -> None:
         self.settings = settings
         self.embedded = embedded
+        #: Whether sockets may be written to past the server.
+        self.direct_writes = direct_writes and settings.direct_writes
         # A quarter for encodings: those are made again when they are missed, history is not.
         broker = broker or make_broker(settings, settings.memory * 3 // 4)
         self.encodings = Encodings(settings.memory // 4)
@@ -180,6 +184,8 @@ class Worker:
                 f"comet: the worker class {cfg.worker_class_str} can't hold streams: each would take a thread or a "
                 "process. Start with gunicorn -k gevent."
             )
+        if getattr(cfg, "protocol", "http") != "http":
+            self.direct_writes = False  # uwsgi's framing is not HTTP's
         if cfg.workers > 1 and self.alone:
             raise AppImportError(f"comet: {refuse_workers(cfg.workers)}")
         beyond = [bind for bind in cfg.bind if not is_loopback(bind)]

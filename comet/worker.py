@@ -23,8 +23,9 @@ from .core.wire import Wire
 from .peers import Peers
 from .refusals import Refusals
 from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
-from .triggers import Supervisor, Trigger
+from .triggers import Trigger
 from .triggers.flask_sse import FlaskSse
+from .triggers.supervisor import Supervisor
 
 
 log = logging.getLogger("comet")
@@ -60,7 +61,8 @@ class Worker:
         )
         self.refusals = Refusals()
         leases = broker if isinstance(broker, Leases) else None
-        self.triggers = Supervisor(self.publish, leases=leases, check=self._check_sizes)
+        watch = self.controller.watching.watch
+        self.triggers = Supervisor(self.publish, leases=leases, check=self._check_sizes, watch=watch)
         if settings.flask_sse:
             if not isinstance(broker, Listens):
                 raise SettingsError(refuse_flask_sse())
@@ -89,6 +91,7 @@ class Worker:
             self.started = True
             self._hub_thread, self._loop = _thread_id(), get_hub().loop
             self.controller.start()
+            self.controller.watching.start()
             self.peers.start()
             self.triggers.start()
 
@@ -96,6 +99,7 @@ class Worker:
         """End the background greenlets at once. For tests and shells."""
         if self.started:
             self.triggers.stop()
+            self.controller.watching.stop()
             self.controller.stop()
             self.peers.stop()
             self.started = False

@@ -443,7 +443,7 @@ def test_every_publishes_what_the_function_returns(program: Program) -> None:
     """Once it is started; the function itself stays as it was."""
     values = iter(["1", "1", b"\x00", {"n": 1}, None, Update("b", b"own", "text/html")])
 
-    @program.comet.every(0.001, channel="a", event="tick")
+    @program.comet.every(0.001, channel="a", event="tick", always=True)
     def tick() -> object:
         return next(values, None)
 
@@ -472,8 +472,8 @@ def test_every_repeats_only_if_told_to(program: Program) -> None:
 
         return call
 
-    program.comet.every(0.001, channel="once")(counting("once"))
-    program.comet.every(0.001, channel="again", repeat=True)(counting("again"))
+    program.comet.every(0.001, channel="once", always=True)(counting("once"))
+    program.comet.every(0.001, channel="again", repeat=True, always=True)(counting("again"))
     program.comet.start()
     wait(lambda: min(calls.values()) > 5)
     rings = program.comet.worker.controller.log.rings
@@ -485,6 +485,29 @@ def test_every_starts_at_once_when_the_others_run(program: Program) -> None:
     program.comet.start()
     program.comet.every(3600, channel="late", type="text/html")(lambda: "<b>now</b>")
     wait(lambda: program.client.get("/comet/channels/late/latest").text == "<b>now</b>")
+
+
+def test_every_sleeps_while_nobody_watches(program: Program) -> None:
+    """It runs at once for the first subscriber, and for who asks for the newest update."""
+    calls = {"a": 0, "b": 0, "always": 0}
+
+    def counting(name: str) -> Callable[[], int]:
+        def call() -> int:
+            calls[name] += 1
+            return calls[name]
+
+        return call
+
+    for name in calls:
+        program.comet.every(0.001, channel=name, always=name == "always")(counting(name))
+    program.comet.start()
+    wait(lambda: calls["always"] > 50)
+    assert (calls["a"], calls["b"]) == (0, 0)
+    got, greenlet = program.collect("a")
+    wait(lambda: len(got) > 5)
+    assert got[:2] == ["1", "2"]
+    assert program.client.get("/comet/channels/b/latest").text == "1"
+    greenlet.kill()
 
 
 def test_a_tick_that_fails_is_tried_again(program: Program, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ channels, *then* calls ``deliver`` with the names of the channels that have some
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -81,6 +81,20 @@ class Leases(Protocol):
 
     def checkpoint(self, name: str) -> str | None:
         """What was last remembered under this lease."""
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """A broker that knows which channels are watched, in whichever worker."""
+
+    woken: Callable[[], None]
+    """Called when a channel has begun to be watched, though not always. Must not wait."""
+
+    def watch(self, channels: Mapping[str, float]) -> None:
+        """Let these channels count as watched for so many seconds from now, if not longer. Raises BrokerAway."""
+
+    def watched(self, channels: Collection[str]) -> set[str]:
+        """Those of the channels that count as watched. Raises BrokerAway."""
 
 
 @runtime_checkable

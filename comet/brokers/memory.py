@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
@@ -39,6 +39,8 @@ class MemoryBroker:
         self._keys: dict[str, OrderedDict[str, Receipt]] = {}
         self._deliver: Deliver = lambda names: None
         self._process = os.getpid()
+        self.woken: Callable[[], None] = lambda: None
+        self._watched: dict[str, float] = {}
 
     def start(self, deliver: Deliver) -> None:
         self._own_the_log()
@@ -57,6 +59,19 @@ class MemoryBroker:
 
     def since(self, at: Position, *, size: int, limit: int) -> Page:
         return self.log.read(at, size=size, limit=limit)
+
+    def watch(self, channels: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        new = channels.keys() - self.watched(channels)
+        for channel, seconds in channels.items():
+            self._watched[channel] = max(self._watched.get(channel, 0), now + seconds)
+        if new:
+            self.woken()
+
+    def watched(self, channels: Collection[str]) -> set[str]:
+        now = time.monotonic()
+        self._watched = {channel: until for channel, until in self._watched.items() if until > now}
+        return self._watched.keys() & set(channels)
 
     def tick(self, now: float, used: Container[str]) -> Iterator[None]:
         yield from self.log.tick(now, used)

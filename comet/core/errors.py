@@ -10,6 +10,7 @@
     * :class:`TooLarge` (413)
     * :class:`UnsupportedMedia` (415)
     * :class:`TooManyChannels` (429)
+    * :class:`Alarm`: a trigger can't go on before somebody mends something
     * :class:`Unavailable` (503): try again after ``retry_after`` seconds
         * :class:`Full`: no room for another stream
         * :class:`Stopping`: the worker drains
@@ -63,6 +64,17 @@ class UnsupportedMedia(CometError):
 
 class TooManyChannels(CometError):
     status_hint = 429
+
+
+class Alarm(CometError):
+    """A trigger can't go on before somebody mends something: no repetition does. Its text says what is wrong.
+
+    ``statement`` is what to type there, where something to type would mend it.
+    """
+
+    def __init__(self, detail: str, *, statement: str = "") -> None:
+        super().__init__(f"{detail} Type: {statement}" if statement else detail)
+        self.statement = statement
 
 
 class Unavailable(CometError):

@@ -31,7 +31,7 @@ class Command:
     With ``errors`` its standard error too, as a terminal would show them.
 
     A run that takes longer than ``timeout`` seconds is killed, and the trigger fails. Of the output at most ``most``
-    bytes are taken, up to the end of a line.
+    bytes are taken, up to the end of a line. It runs while ``channel`` is watched, or ``always``.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Command:
         type: str = TEXT,
         errors: bool = False,
         most: int = MOST,
+        always: bool = False,
     ) -> None:
         self.name = name
         self.argv = list(argv)
@@ -54,12 +55,15 @@ class Command:
         self.type = type
         self.errors = errors
         self.most = most
+        self.always = always
         self._stopping = Event()
         self._process: Any = None
         self._before: bytes | None = None
         self._cut = False
 
     def run(self, publish: Publish) -> None:
+        if self._stopping.is_set():
+            self._before = None  # stopped: who comes now is to have the output, changed or not
         self._stopping.clear()
         for _ in beats(self.seconds, self._stopping):
             output = self._output()

@@ -12,7 +12,10 @@ from . import Publish, beats
 
 class Timer:
     """Every ``seconds``, publish to ``channel`` what ``call`` returns: str, bytes, anything JSON, an Update, or None
-    for nothing. What did not change is published again only with ``repeat``."""
+    for nothing. What did not change is published again only with ``repeat``.
+
+    It runs while ``channel`` is watched, or ``always``.
+    """
 
     def __init__(
         self,
@@ -24,6 +27,7 @@ class Timer:
         type: str | None = None,
         event: str | None = None,
         repeat: bool = False,
+        always: bool = False,
     ) -> None:
         self.name = name
         self.seconds = seconds
@@ -32,10 +36,13 @@ class Timer:
         self.type = type
         self.event = event
         self.repeat = repeat
+        self.always = always
         self._stopping = Event()
         self._before: tuple[object, ...] | None = None
 
     def run(self, publish: Publish) -> None:
+        if self._stopping.is_set():
+            self._before = None  # stopped: who comes now is to have a fresh value
         self._stopping.clear()
         for _ in beats(self.seconds, self._stopping):
             self._beat(publish)

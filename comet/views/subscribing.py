@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from functools import partial
 
+import gevent
 from flask import Request, Response, after_this_request, request
 
 from ..access import own_origin
+from ..cohorts import Subscription
 from ..core.errors import BadRequest, Forbidden, NotFound, Unavailable
 from ..core.log import Start
 from ..core.wire import BY_TYPE, INERT, JSONP, SSE, WIRES, Envelope, Iframe, Poll, Wire
@@ -18,6 +20,9 @@ from . import parameters
 from .current import end_connection, worker
 from .server import check_server
 
+
+#: Seconds that ``latest`` waits for a trigger that has slept.
+FRESH = 1.0
 
 NOT_STORED = "no-cache, no-store, no-transform"
 _ORIGIN = re.compile(r"https?://[^\s/?#'\"<>\\@]+|\*", re.IGNORECASE)
@@ -148,6 +153,7 @@ def latest(name: str) -> Response:
     comet = worker()
     (channel,) = _one(name)
     comet.access.check_subscribe([channel])
+    _freshen(comet, channel)
     ring = comet.controller.log.rings.get(channel)
     update = ring.newest if ring else None
     if update is None:
@@ -159,6 +165,14 @@ def latest(name: str) -> Response:
     response = Response(update.data, 200, headers, content_type=media_type)
     response.make_conditional(request)
     return response
+
+
+def _freshen(comet: Worker, channel: str) -> None:
+    """Wait a moment for a trigger that is woken by this: what it has published before it slept may be old."""
+    if comet.started and comet.controller.watching.touch(channel):
+        start = comet.controller.begin((channel,), None, 0)
+        with gevent.Timeout(FRESH, False):
+            next(comet.controller.pages(Subscription(start.position)), None)
 
 
 def info(name: str) -> dict[str, object]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import gevent
 import pytest
 
-from comet.triggers import Supervisor
 from comet.triggers.command import Command
+from comet.triggers.supervisor import Supervisor
 from tests.timing import PATIENCE
 from tests.triggers.watching import Published, ended, wait
 

@@ -14,9 +14,10 @@ from gevent.event import Event
 
 from comet.brokers import Hear, Receipt
 from comet.core.update import Update
-from comet.triggers import Publish, Supervisor, Trigger, beats
+from comet.triggers import Publish, Trigger, beats
 from comet.triggers.command import Command
 from comet.triggers.flask_sse import FlaskSse
+from comet.triggers.supervisor import Supervisor
 from comet.triggers.timer import Timer
 from tests.timing import PATIENCE
 from tests.triggers.watching import Published, ended, wait

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
@@ -59,7 +59,8 @@ class RedisBroker:
         # Until Redis is reached, cursors are worth nothing.
         self.log = Log(NOWHERE.epoch, rules=rules, limit=limit)
         self._link = Link(url, self.log)
-        self._window = Window(self._link)
+        self.woken: Callable[[], None] = lambda: None
+        self._window = Window(self._link, lambda: self.woken())
         self._publisher = Publisher(self._link, max_channels=max_channels, idempotency_seconds=idempotency_seconds)
         self._reading = BoundedSemaphore(4)
         self._used: Container[str] = ()
@@ -129,6 +130,14 @@ class RedisBroker:
             return self._link.call(verb, *arguments).says
         except redis.RedisError as error:
             raise BrokerAway(self._link.explain(error)) from error
+
+    # Watching.
+
+    def watch(self, channels: Mapping[str, float]) -> None:
+        self._ask("watch", *(argument for each in channels.items() for argument in each))
+
+    def watched(self, channels: Collection[str]) -> set[str]:
+        return set((self._ask("watched", *channels) or "").split())
 
     # Other programs.
 

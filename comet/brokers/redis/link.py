@@ -113,6 +113,7 @@ class Link:
         except (ValueError, TypeError, redis.RedisError) as error:
             raise SettingsError(f"COMET_BROKER can't be used: {error}.") from error
         self.live = f"{self.prefix}:live:{database}"  # pub/sub knows no databases
+        self.woken = f"{self.live}:woken"
         self.meta, self.newest, self.due = (f"{self.prefix}:{name}" for name in ("meta", "last", "due"))
         self.client: Any = redis.Redis(connection_pool=self._pool)
         self._script: Any = self.client.register_script(SCRIPT)

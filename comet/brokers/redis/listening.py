@@ -19,21 +19,21 @@ def listen(link: Link, prefixes: Sequence[str], heard: Hear) -> None:
     connection = link.connection()
     try:
         connection.connect()
-        _listen(connection, patterns(prefixes), link.live, heard)
+        _listen(connection, patterns(prefixes), (link.live, link.woken), heard)
     except redis.RedisError as error:
         raise BrokerAway(link.explain(error)) from error
     finally:
         connection.disconnect()
 
 
-def _listen(connection: Any, wanted: Sequence[str], own: str, heard: Hear) -> None:
+def _listen(connection: Any, wanted: Sequence[str], own: Sequence[str], heard: Hear) -> None:
     connection.send_command("PSUBSCRIBE", *wanted)
     unconfirmed = len(wanted)
     while True:
         kind, *rest = hear(connection)
         if kind == b"pmessage":
             name = rest[1].decode(errors="replace")
-            if name != own:
+            if name not in own:
                 heard(name, rest[2])
         elif kind == b"psubscribe" and unconfirmed:
             unconfirmed -= 1

@@ -7,6 +7,7 @@
 -- P:log:CHANNEL  stream, id SEQ-0: p prev, t time, m "type LF event" (empty: the end of the channel), d data
 -- P:key:CHANNEL KEY   "seq prev epoch time" of the entry that had this idempotency key
 -- P:call:WORKER  number and answer of the worker's last publishing
+-- P:watched      the channels that anybody watches, by the time until which they count as watched
 -- P:lease:NAME   hash: holder, fence, until, checkpoint
 --
 -- ARGV: P, pub/sub channel, an epoch for a new log, epoch and head that the caller has seen, verb, what the verb takes.
@@ -284,8 +285,29 @@ local function checkpoint()
   say(redis.call('HGET', P .. ':lease:' .. ARGV[7], 'checkpoint') or '')
 end
 
+-- Watching: "watch" takes channel and seconds, for each; "watched" the channels that are asked about.
+
+local function watch()
+  redis.call('ZREMRANGEBYSCORE', P .. ':watched', '-inf', now)
+  local new = 0
+  for i = 7, #ARGV, 2 do
+    new = new + redis.call('ZADD', P .. ':watched', 'GT', now + ARGV[i + 1], ARGV[i])
+  end
+  if new > 0 then redis.call('PUBLISH', live .. ':woken', '') end
+end
+
+local function watched()
+  local found = {}
+  for i = 7, #ARGV do
+    local upto = redis.call('ZSCORE', P .. ':watched', ARGV[i])
+    if upto and tonumber(upto) > now then found[#found + 1] = ARGV[i] end
+  end
+  say(table.concat(found, ' '))
+end
+
 local VERBS = {
   publish = publish, look = look, tidy = tidy, lease = lease, give_back = give_back, checkpoint = checkpoint,
+  watch = watch, watched = watched,
 }
 VERBS[verb]()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from operator import attrgetter
 from typing import Any
@@ -45,10 +45,11 @@ _seq = attrgetter("seq")
 
 
 class Window:
-    """Keeps the log of a link. Times are in seconds."""
+    """Keeps the log of a link. ``woken`` is called when a channel begins to be watched. Times are in seconds."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, woken: Callable[[], None]) -> None:
         self.link = link
+        self.woken = woken
         self.log = link.log
         self.deliver: Deliver = lambda names: None
         #: Seconds by which the clock of Redis is ahead of ours.
@@ -62,8 +63,9 @@ class Window:
 
     def subscribe(self, connection: Any) -> None:
         connection.connect()
-        connection.send_command("SUBSCRIBE", self.link.live)
-        connection.read_response()
+        connection.send_command("SUBSCRIBE", self.link.live, self.link.woken)
+        for _ in "12":
+            connection.read_response()
         self.look()  # what came before the confirmation; from now on nothing is missed
 
     def listen(self, connection: Any) -> None:
@@ -89,7 +91,9 @@ class Window:
 
     def _hear(self, connection: Any) -> None:
         kind, *rest = hear(connection)
-        if kind == b"message":
+        if kind == b"message" and rest[0].decode() == self.link.woken:
+            self.woken()
+        elif kind == b"message":
             self._take(Frame.parse(rest[1]))
         elif kind != b"pong":
             raise redis.ConnectionError(f"{kind.decode()} came unasked")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import gevent
 from gevent.event import Event
 
-from ..brokers import Lease, Leases, Receipt
-from ..core.errors import CometError
-from ..core.update import Update
+from ...brokers import Lease, Leases, Receipt
+from ...core.errors import CometError
+from ...core.update import Update
 
 
 log = logging.getLogger("comet")

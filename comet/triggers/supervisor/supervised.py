@@ -1,0 +1,142 @@
+"""Supervised: one trigger, which is run whenever it should be, and started again when it fails."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import gevent
+from gevent.event import Event
+
+from ...brokers import Leases, Receipt
+from ...core.errors import Alarm, LeaseLost
+from ...core.update import Update
+from ...watching import Watch
+from .. import Publish, Rereads, Trigger
+from .state import State
+from .turns import Turn
+
+
+log = logging.getLogger("comet")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all triggers of a worker share (see ``Supervisor``)."""
+
+    publish: Publish
+    leases: Leases | None
+    check: Callable[[Sequence[Update]], None]
+    watch: Callable[[str], Watch]
+    first_pause: float
+    longest_pause: float
+    alarm_pause: float
+    stopping: Event
+
+
+class Supervised:
+    """Run it in a greenlet of its own, until the supervisor stops or the trigger ends by itself."""
+
+    def __init__(self, trigger: Trigger, terms: Terms) -> None:
+        self.trigger = trigger
+        self.terms = terms
+        self.state = State(trigger.name)
+
+    def run(self) -> None:
+        try:
+            self._run_for_ever()
+        finally:
+            if self.terms.stopping.is_set():
+                self.state.phase = "stopped"
+
+    def _run_for_ever(self) -> None:
+        terms, name, watch = self.terms, self.trigger.name, self._watch()
+        pause = terms.first_pause
+        while not terms.stopping.is_set():
+            begun = time.monotonic()
+            try:
+                if self._run_while_watched(watch):
+                    self.state.phase = "ended"
+                    log.info("comet: the trigger %s has ended", name)
+                    return
+            except Alarm as alarm:
+                self._tell(alarm)
+                terms.stopping.wait(terms.alarm_pause)
+            except (Exception, gevent.Timeout, SystemExit) as error:
+                # gevent's Timeout is no Exception, and a SystemExit would end the whole worker.
+                self.state.failed("failed", error)
+                if time.monotonic() - begun > terms.longest_pause:
+                    pause = terms.first_pause  # it had been well for a while
+                log.exception("comet: the trigger %s failed; it is started again in about %.1f s", name, pause)
+                terms.stopping.wait(pause * random.uniform(0.8, 1.2))
+                pause = min(pause * 2, terms.longest_pause)
+
+    def _tell(self, alarm: Alarm) -> None:
+        """Say what somebody must mend: once, while it is the same."""
+        before = self.state.error
+        self.state.failed("alarm", alarm)
+        if self.state.error != before:
+            log.error("comet: the trigger %s has stopped: %s", self.trigger.name, alarm)
+
+    # Only while it is watched.
+
+    def _watch(self) -> Watch:
+        if isinstance(self.trigger, Rereads) and not self.trigger.always:
+            return self.terms.watch(self.trigger.channel)
+        return Watch(begun=True)
+
+    def _run_while_watched(self, watch: Watch) -> bool:
+        """Wait until it is watched, and run it until it is not. Returns whether it has ended by itself."""
+        stopping = self.terms.stopping
+        if not watch.begun.is_set():
+            self.state.phase = "asleep"
+            gevent.wait([stopping, watch.begun], count=1)
+        leave = Event()
+        guard = gevent.spawn(self._guard, watch, leave)
+        try:
+            ended = self._run_in_turn(leave) if self.terms.leases else self._run(self.terms.publish)
+            return ended and not leave.is_set() and not stopping.is_set()
+        finally:
+            guard.kill()
+
+    def _guard(self, watch: Watch, leave: Event) -> None:
+        """Let the trigger stop when nobody watches any more."""
+        gevent.wait([self.terms.stopping, watch.over], count=1)
+        leave.set()
+        self.trigger.stop()
+
+    # Only in one worker.
+
+    def _run_in_turn(self, leave: Event) -> bool:
+        """Run it when it is this worker's turn. Returns whether it still is when the trigger has ended."""
+        assert self.terms.leases is not None
+        self.state.phase = "waiting"
+        turn = Turn(self.terms.leases, self.trigger.name, self.trigger.stop, self.terms.check)
+        try:
+            if not turn.begin(leave) or leave.is_set():
+                return False
+            self._run(turn.publish)
+            if turn.lease is not None:
+                return True
+        except LeaseLost:
+            self.trigger.stop()
+        finally:
+            turn.end()
+        log.info("comet: another worker runs the trigger %s now", self.trigger.name)
+        return False
+
+    def _run(self, publish: Publish) -> bool:
+        def publish_and_note(updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
+            receipts = publish(updates, checkpoint)
+            self.state.published(receipts, checkpoint)
+            return receipts
+
+        self.state.phase, self.state.leader = "running", True
+        try:
+            self.trigger.run(publish_and_note)
+        finally:
+            self.state.leader = False
+        return True

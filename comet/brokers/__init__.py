@@ -113,7 +113,7 @@ class CatchesUp(Protocol):
     """A broker whose log here may be behind what other workers have delivered already."""
 
     def catch_up(self) -> None:
-        """Take over what is new, now. Asked before a cursor is called one from the future."""
+        """Take over what is new, now. Asked before a cursor is called one from the future. Raises BrokerAway."""
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from comet.brokers.redis import RedisBroker
 from comet.cohorts import Subscription
 from comet.controller import Controller
 from comet.core.errors import BrokerAway
-from comet.core.log import Gap, Position
+from comet.core.log import Gap
 from comet.core.update import Update
 from tests.timing import PATIENCE
 
@@ -46,8 +46,8 @@ class Reader:
         self.closed = False
         start = controller.begin(names, since, last)
         self.told += start.entries
-        self.position: Position = start.position
-        self.greenlet = gevent.spawn(self._run, controller, Subscription(start.position))
+        self.subscription = Subscription(start.position)
+        self.greenlet = gevent.spawn(self._run, controller, self.subscription)
         gevent.sleep(0)
 
     def _run(self, controller: Controller, subscription: Subscription) -> None:
@@ -60,7 +60,8 @@ class Reader:
     def leave(self) -> str:
         """Stop reading; return the cursor."""
         self.greenlet.kill()
-        return f"{self.position.epoch}-{self.position.seq}"
+        position = self.subscription.position
+        return f"{position.epoch}-{position.seq}"
 
     @property
     def gaps(self) -> list[Gap]:

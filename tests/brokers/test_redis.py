@@ -140,6 +140,30 @@ def test_a_cursor_that_another_worker_gave_out_is_good_here(make: Make) -> None:
     assert two.log.head == 1
 
 
+def test_a_cursor_that_can_not_be_judged_is_no_gap(make: Make, server: RedisServer) -> None:
+    """Without Redis a worker can't know what another has delivered: it says so, to all who ask meanwhile."""
+    one, two = make(), make()
+    first = publish(one, "1")
+    wait(lambda: two.log.head == 1)
+    gevent.killall(broker(two)._greenlets)
+    cursor = publish(one, "2")
+    server.kill()
+
+    def come(since: str) -> object:
+        try:
+            return two.begin(("a",), since, None).position.doubt
+        except BrokerAway as error:
+            return str(error)
+
+    together = [gevent.spawn(come, cursor) for _ in range(3)]
+    gevent.joinall(together)
+    assert all("can't be reached" in greenlet.value for greenlet in together)
+    assert come(first) is None
+    assert come("garbage") == ("garbage", "unknown")
+    server.start()
+    assert come(cursor) is None
+
+
 def test_a_deleted_channel_ends_the_readers_of_all_workers(make: Make) -> None:
     """In SEQ order, after what came before; the next update begins the channel anew."""
     one, two = make(), make()

@@ -65,7 +65,11 @@ class Storm:
         dice = random.Random(self.random.random())
         cursor: str | None = None
         while True:
-            reader = Reader(dice.choice(self.workers), *self.sets[n], since=cursor)
+            try:
+                reader = Reader(dice.choice(self.workers), *self.sets[n], since=cursor)
+            except BrokerAway:
+                gevent.sleep(0.1)  # this worker can't know what the cursor is
+                continue
             reader.told, mine = self.told[n], reader.told
             reader.told += mine
             gevent.sleep(1e6 if n < 3 or not self.blowing else dice.uniform(0.05, 0.5))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from comet.core.errors import BrokerAway
 from comet.core.wire import WIRES
 from tests.views.client import AUTH, Client, Serve, assert_problem
 
@@ -89,3 +90,20 @@ def test_a_private_channel_in_a_full_worker(full: Client) -> None:
     """Whoever may not subscribe learns that first."""
     full.comet.authorize(lambda action, channels: False)
     assert_problem(full.get("/channels/x/sse", {"Accept": "text/event-stream"}), 403)
+
+
+def test_a_cursor_that_only_a_broker_could_judge(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is away nobody is told a gap that may be none: 503, or 200 and when to come back for an EventSource."""
+    client = serve()
+    broker = client.comet.worker.controller.broker
+
+    def away() -> None:
+        raise BrokerAway("Redis can't be reached.")
+
+    monkeypatch.setattr(broker, "catch_up", away, raising=False)
+    later = f"since={broker.log.epoch}-7"
+    assert_problem(client.get(f"/channels/x/ndjson?{later}"), 503, "can't be reached")
+    assert_problem(client.get(f"/channels/x/poll?{later}"), 503, "can't be reached")
+    answer = client.get(f"/channels/x/sse?{later}", {"Accept": "text/event-stream"})
+    assert (answer.status_code, answer.text[:7]) == (200, "retry: ")
+    assert client.get("/channels/x/poll?timeout=1&since=garbage").json["gap"]["reason"] == "unknown"

@@ -152,6 +152,7 @@ class RedisBroker:
             self._window.look()
         except redis.RedisError as error:
             self._link.failed(error)
+            raise BrokerAway(self._link.explain(error)) from error
 
     def since(self, at: Position, *, size: int, limit: int) -> Page:
         if at.epoch == self.log.epoch and self.log.lacks(at.names, at.seq):

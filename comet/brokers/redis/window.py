@@ -57,6 +57,7 @@ class Window:
         self._past: dict[str, int] = {}
         self._looking = BoundedSemaphore()
         self._looks = 0
+        self._failure: redis.RedisError | None = None
         self._grown = Event()
 
     # Hearing.
@@ -127,12 +128,18 @@ class Window:
     # Looking.
 
     def look(self) -> None:
-        """Take over what is new in Redis. Who comes while others wait for a look shares the next one."""
+        """Take over what is new in Redis. Who comes while others wait for a look shares the next one, and its error."""
         looks = self._looks
         with self._looking:
             if self._looks == looks:
                 self._looks += 1
-                self._look()
+                self._failure = None
+                try:
+                    self._look()
+                except redis.RedisError as error:
+                    self._failure = error
+            if self._failure:
+                raise self._failure
 
     def _look(self) -> None:
         answer = self.link.call("look")

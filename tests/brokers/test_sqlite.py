@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import gevent
@@ -19,7 +21,7 @@ from comet.brokers.sqlite import SqliteBroker, file
 from comet.cohorts import Subscription
 from comet.controller import Controller
 from comet.core.errors import BrokerAway, LeaseLost, SettingsError
-from comet.core.log import Gap
+from comet.core.log import Gap, Position
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
 from tests.timing import PATIENCE
@@ -168,16 +170,29 @@ def test_a_frozen_writer_is_not_waited_for(make: Make, path: Path) -> None:
         with pytest.raises(BrokerAway):
             one.check_broker()
         process.kill()
-    wait(lambda: publish_works(one, "3"))
-    one.check_broker()
+    broker(one)._tidy()
+    one.check_broker()  # nobody needs to publish for that
+    publish(one, "3")
 
 
-def publish_works(controller: Controller, text: str) -> bool:
+def is_well(controller: Controller) -> bool:
     try:
-        publish(controller, text)
+        controller.check_broker()
     except BrokerAway:
         return False
     return True
+
+
+def test_a_file_that_can_be_read_again_is_well(make: Make, path: Path) -> None:
+    """As soon as it was looked at; nobody needs to publish for that."""
+    one = make()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE state RENAME TO away")
+        wait(lambda: not is_well(one))
+        db.execute("ALTER TABLE away RENAME TO state")
+    wait(lambda: is_well(one))
+    assert Reader(one, "a", last=1).told == []
+    publish(one, "1")
 
 
 def test_a_deleted_file_is_a_new_epoch(make: Make, path: Path) -> None:
@@ -351,6 +366,166 @@ def test_a_cursor_that_another_worker_gave_out_is_good_here(make: Make) -> None:
     start = two.begin(("a",), cursor, None)
     assert start.position.doubt is None
     assert two.log.head == 1
+
+
+def freeze(controller: Controller) -> None:
+    """Nothing of this worker runs any more, but its readers."""
+    gevent.killall(broker(controller)._greenlets)
+
+
+def let_pass(controller: Controller, seconds: int) -> None:
+    """Let time pass for one worker and for the file."""
+    store = broker(controller)._store
+    begun = store.options.clock() - time.time()
+    for step in range(10, seconds + 10, 10):
+        passed = begun + step
+        store.options = replace(store.options, clock=lambda passed=passed: time.time() + passed)
+        for _ in broker(controller).tick(time.time() + passed, controller._subscribers):
+            pass
+        broker(controller)._tidy()
+
+
+@pytest.mark.parametrize("others", [0, 250])
+@pytest.mark.parametrize("fate", ["too old", "forgotten", "made anew"])
+def test_a_worker_that_was_frozen_tells_what_it_has_missed(make: Make, fate: str, others: int) -> None:
+    """Also when nothing is left of it: once, to those who wait and to those who come."""
+    one, two = [make(rules=Rules(Rule(history=1000, history_seconds=30))) for _ in range(2)]
+    cursor = publish(one, "1")
+    wait(lambda: two.log.head == 1)
+    reader = Reader(two, "a", "b")
+    freeze(two)
+    publish(one, "2", channel="a")
+    publish(one, "2", channel="unheard.of")
+    publish(one, "x", channel="c")
+    let_pass(one, 40 if fate == "too old" else 120)
+    if fate == "made anew":
+        publish(one, "3")
+    if others:
+        publish(one, *map(str, range(others)), channel="b")
+    broker(two).catch_up()
+    if fate != "made anew":
+        wait(lambda: reader.gaps)
+        publish(one, "3")
+        broker(two).catch_up()
+    wait(lambda: len(reader.texts) == others + 1)
+    assert [(gap.since, gap.reason) for gap in reader.gaps] == [(cursor, "trimmed")]
+    assert isinstance(reader.told[0], Gap) and set(reader.texts) == {"3", *map(str, range(others))}
+    for name, texts in (("a", ["3"]), ("unheard.of", [])):
+        late = Reader(two, name, since=cursor)
+        wait(lambda late=late: late.gaps)
+        assert [gap.reason for gap in late.gaps] == ["trimmed"] and late.texts == texts
+
+
+def test_a_worker_that_was_frozen_for_a_while_has_missed_nothing(make: Make) -> None:
+    """What was dropped had been seen, and what was not seen is still there: no gap."""
+    one, two = [make(rules=Rules(Rule(history_seconds=30))) for _ in range(2)]
+    publish(one, "1")
+    wait(lambda: two.log.head == 1)
+    reader = Reader(two, "a", "b")
+    freeze(two)
+    let_pass(one, 120)
+    publish(one, "2", channel="b")
+    broker(two).catch_up()
+    publish(one, "3")
+    broker(two).catch_up()
+    wait(lambda: len(reader.told) == 2)
+    assert reader.told == ["2", "3"]
+
+
+def test_a_quiet_channel_that_is_watched_is_not_forgotten(make: Make) -> None:
+    """By no worker, though another has the subscriber: who comes back to it has missed nothing."""
+    rules = Rules(Rule(history_seconds=30))
+    one, two = make(rules=rules), make(rules=rules)
+    cursor = publish(one, "1")
+    publish(one, "2", channel="b")
+    wait(lambda: two.log.head == 2)
+    assert Reader(two, "a").told == []
+    for _ in range(40):
+        let_pass(one, 10)
+        broker(two)._store.options = broker(one)._store.options
+        let_pass(two, 10)
+    assert not one.log.exists("b")
+    assert Reader(make(rules=rules), "b", since=cursor).gaps
+    back = make(rules=rules)
+    assert not back.log.exists("b")
+    start = back.begin(("a",), cursor, None)
+    assert not back.broker.since(start.position, size=1000, limit=10)
+
+
+def test_a_page_from_the_file_ends_where_the_log_of_the_worker_ends(make: Make) -> None:
+    """However far the file is ahead, of all channels and of the newest alone: what comes then follows, once."""
+    rules = Rules(Rule(history=1000), {"newest": Rule(conflate=True)})
+    one, small = make(rules=rules), make(rules=rules, limit=20_000)
+    start = publish(one, "0", "0", channel="newest")
+    for n in range(300):
+        publish(one, str(n), channel="ab"[n % 2])
+    publish(one, "300", channel="newest")
+    wait(lambda: small.log.head == one.log.head)
+    freeze(small)
+    publish(one, "later", channel="newest")
+    for n in range(301, 600):
+        publish(one, str(n), channel="ab"[n % 2])
+    assert small.log.lacks(("a", "b"), 2) and small.log.head == 303
+    position = small.begin(("a", "b"), start, None).position
+    told: list[str] = []
+    for _ in range(20):
+        page = small.broker.since(position, size=10_000, limit=1000)
+        position.move(page.epoch, page.seq, page.told)
+        told += [entry.data.decode() for entry in page.entries if isinstance(entry, Update)]
+        assert not page.gap and page.seq <= small.log.head
+    assert told == [str(n) for n in range(300)] and position.seq == small.log.head
+    newest = small.broker.since(Position(("a", "newest"), 2, small.log.epoch, True), size=10_000, limit=10)
+    assert [entry.data.decode() for entry in newest.entries if isinstance(entry, Update)] == ["298", "300"]
+    broker(small).catch_up()
+    while page := small.broker.since(position, size=10_000, limit=1000):
+        position.move(page.epoch, page.seq, page.told)
+        told += [entry.data.decode() for entry in page.entries if isinstance(entry, Update)]
+    assert told == [str(n) for n in range(300)] + [str(n) for n in range(301, 600)]
+
+
+def test_a_page_from_the_file_has_nothing_of_another_epoch(make: Make) -> None:
+    """A worker that has not looked yet does not give what is in the file now under the old ids."""
+    rules = Rules(Rule(history=1000))
+    one, small = make(rules=rules), make(rules=rules, limit=20_000)
+    start = publish(one, "0")
+    for n in range(300):
+        publish(one, str(n))
+    wait(lambda: small.log.head == one.log.head)
+    freeze(small)
+    broker(one)._begin_epoch()
+    publish(one, "new")
+    position = small.begin(("a",), start, None).position
+    while page := small.broker.since(position, size=10_000, limit=1000):
+        position.move(page.epoch, page.seq, page.told)
+        assert all(entry in small.log.rings["a"] for entry in page.entries)
+
+
+def test_a_log_that_begins_anew_is_never_seen_half(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever another greenlet runs, the old log is there or all of the new one."""
+    rules = Rules(Rule(history=150))
+    one, two = make(rules=rules), make(rules=rules)
+    publish(one, *map(str, range(500)))
+    publish(one, *map(str, range(100)), channel="b")
+    wait(lambda: two.log.head == 600)
+    freeze(two)
+    reader = Reader(two, "a", "b")
+    old = one.log.epoch
+    broker(one)._begin_epoch()
+    publish(one, "new")
+    seen = []
+
+    def breathe() -> None:
+        seen.append((two.log.epoch, two.log.head, max(ring.last for ring in two.log.rings.values())))
+        gevent.sleep(0)
+
+    for module in ("", ".mirror"):
+        monkeypatch.setattr(f"comet.brokers.sqlite{module}.breathe", breathe, raising=False)
+    broker(two).catch_up()
+    assert len(seen) > 1 and two.log.epoch != old
+    assert set(seen) <= {(old, 600, 600), (two.log.epoch, 601, 601)}
+    wait(lambda: reader.texts[-1:] == ["new"])
+    assert [gap.reason for gap in reader.gaps] == ["epoch"]
+    assert reader.texts == [*map(str, range(351, 500)), *map(str, range(100)), "new"]
 
 
 def test_a_deleted_channel_ends_the_readers_of_all_workers(make: Make) -> None:

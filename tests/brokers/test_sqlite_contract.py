@@ -37,7 +37,7 @@ class TestSqlite(BrokerContract):
         begun = self.passed
         for step in range(0, int(seconds) + 10, 10):
             self.passed = begun + min(step, seconds)
-            broker._tidied_at = -1e9  # tidy now
             for _ in broker.tick(time.time() + self.passed, used):
                 pass
+            broker._tidy()
             broker.catch_up()

@@ -26,9 +26,10 @@ from . import leases
 
 SCHEMA_VERSION = 2
 SCHEMA = """
+-- dropped: the newest entry that was dropped because of its age.
 CREATE TABLE IF NOT EXISTS state (
     one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL, epoch TEXT NOT NULL, incarnation TEXT NOT NULL,
-    floor INTEGER NOT NULL, holes TEXT NOT NULL);
+    floor INTEGER NOT NULL, dropped INTEGER NOT NULL, holes TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS channel (
     name TEXT PRIMARY KEY, last INTEGER NOT NULL, lost INTEGER NOT NULL, count INTEGER NOT NULL,
     bytes INTEGER NOT NULL, closed INTEGER NOT NULL, touched REAL NOT NULL) WITHOUT ROWID;
@@ -114,7 +115,7 @@ class File:
         if row is None:
             epoch = new_epoch()
             state = (SCHEMA_VERSION, epoch, self._incarnation)
-            db.execute("INSERT INTO state VALUES (1, ?, ?, ?, 0, '[]')", state)
+            db.execute("INSERT INTO state VALUES (1, ?, ?, ?, 0, 0, '[]')", state)
             _write_mark(lock, epoch, 0)
         elif row[0] != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"written by another version of comet (schema {row[0]})")

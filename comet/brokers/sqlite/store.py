@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...core.errors import BrokerAway, CometError, NotFound, TooManyChannels
 from ...core.log import REMEMBERED, Entry
 from ...core.rules import Rules
-from ...core.update import Closed, Update
+from ...core.update import Closed
 from .. import Lease, Receipt
 from . import leases
 from .file import File, explain
@@ -26,7 +26,8 @@ T = TypeVar("T")
 #: Rows that are tidied in one transaction: more would hold the lock for too long.
 TIDIED = 200
 
-COLUMNS = "seq, channel, prev, event, type, data, time"
+#: Channels that are kept from being forgotten in one transaction.
+TOUCHED = 1000
 
 
 @dataclass(slots=True)
@@ -57,13 +58,6 @@ class Options:
     max_channels: int = 10_000
     idempotency_seconds: float = 3600.0
     clock: Callable[[], float] = time.time
-
-
-def to_entry(epoch: str, row: tuple[Any, ...]) -> Entry:
-    seq, channel, prev, event, media_type, data, when = row
-    if media_type is None:
-        return Closed(channel, when, epoch, seq)
-    return Update(channel, data, media_type, event, None, when, epoch, seq, prev)
 
 
 class Store:
@@ -172,46 +166,55 @@ class Store:
             record.count -= 1
             record.bytes -= size
 
-    def begin_epoch(self, old: str) -> None:
-        """Begin another epoch, if it is still the ``old`` one: a worker has seen entries that the file has not."""
-        with self.file.transaction() as db:
-            if self.file.epoch == old:
-                self.file.begin_epoch(db)
-
-    # Leases.
+    # Other work.
 
     def run(self, work: Callable[..., T], *arguments: object) -> T:
         """Do some other work in a transaction of its own: ``work`` is given the connection and the time."""
         with self.file.transaction() as db:
             return work(db, self.options.clock(), *arguments)
 
+    def begin_epoch(self, db: sqlite3.Connection, now: float, old: str) -> None:
+        """Begin another epoch, if it is still the ``old`` one: a worker has seen entries that the file has not."""
+        if self.file.epoch == old:
+            self.file.begin_epoch(db)
+
     # Letting time pass.
 
-    def tidy(self) -> None:
-        """Forget what is too old: some rows of each kind. Called every few seconds, by every worker."""
+    def tidy(self, used: Container[str]) -> bool:
+        """Forget what is too old, some rows of each kind; return whether there may be more.
+
+        ``used`` are the channels with subscribers in this worker; every worker says so again before they are forgotten.
+        """
         try:
             with self.file.transaction() as db:
+                # Written in any case: whether the file can be written to is found out here.
+                db.execute("UPDATE state SET version = version")
                 now = self.options.clock()
-                self._expire(db, now)
-                self._forget_channels(db, now)
-                db.execute(
-                    "DELETE FROM known_key WHERE (channel, key) IN "
-                    "(SELECT channel, key FROM known_key WHERE time < ? ORDER BY time LIMIT ?)",
-                    (now - self.options.idempotency_seconds, TIDIED),
-                )
+                done = self._expire(db, now) + self._forget_channels(db, now, used) + self._forget_keys(db, now)
+                return done > 0
         except (sqlite3.Error, OSError) as error:
             raise BrokerAway(explain(self.file.path, error)) from error
 
-    def _expire(self, db: sqlite3.Connection, now: float) -> None:
-        # Oldest first, a slice each time: channels may keep theirs for different times.
-        rows = db.execute(
-            "SELECT seq, channel, type, time, length(data) FROM entry WHERE seq > ? ORDER BY seq LIMIT ?",
-            (self._tidied_up_to, TIDIED),
-        ).fetchall()
+    def _expire(self, db: sqlite3.Connection, now: float) -> int:
+        """Drop what is too old: the oldest first, and where those are kept for longer, a piece further on each time."""
+        dropped = self._drop(db, now, self._slice(db, 0))
+        if not dropped:
+            rows = self._slice(db, self._tidied_up_to)
+            self._tidied_up_to = rows[-1][0] if len(rows) == TIDIED else 0
+            dropped = self._drop(db, now, rows)
+        return dropped
+
+    def _slice(self, db: sqlite3.Connection, after: int) -> list[tuple[Any, ...]]:
+        sql = "SELECT seq, channel, type, time, length(data) FROM entry WHERE seq > ? ORDER BY seq LIMIT ?"
+        return db.execute(sql, (after, TIDIED)).fetchall()
+
+    def _drop(self, db: sqlite3.Connection, now: float, rows: Sequence[tuple[Any, ...]]) -> int:
+        dropped = []
         for seq, channel, media_type, when, size in rows:
             keeps = REMEMBERED if media_type is None else self.options.rules[channel].history_seconds
             if when >= now - keeps:
                 continue
+            dropped.append(seq)
             db.execute("DELETE FROM entry WHERE seq = ?", (seq,))
             if media_type is None:
                 db.execute("UPDATE channel SET closed = 0, touched = ? WHERE name = ?", (now, channel))
@@ -221,14 +224,32 @@ class Store:
                     "WHERE name = ?",
                     (seq, size, now, channel),
                 )
-        self._tidied_up_to = rows[-1][0] if len(rows) == TIDIED else 0
+        if dropped:
+            db.execute("UPDATE state SET dropped = max(dropped, ?)", (dropped[-1],))
+        return len(dropped)
 
-    def _forget_channels(self, db: sqlite3.Connection, now: float) -> None:
+    def _forget_channels(self, db: sqlite3.Connection, now: float, used: Container[str]) -> int:
+        """Forget those that nobody has needed for a minute, and touch those that are needed here in time."""
         rows = db.execute(
-            "SELECT name, last FROM channel WHERE count = 0 AND closed = 0 AND touched < ? LIMIT ?",
-            (now - REMEMBERED, TIDIED),
+            "SELECT name, last, touched FROM channel WHERE count = 0 AND closed = 0 AND touched < ?",
+            (now - REMEMBERED / 2,),
         ).fetchall()
-        for name, last in rows:
-            if name not in self.options.rules.names:
-                db.execute("UPDATE state SET floor = max(floor, ?)", (last,))
-                db.execute("DELETE FROM channel WHERE name = ?", (name,))
+        needed = [name for name, _, _ in rows if name in used][:TOUCHED]
+        db.executemany("UPDATE channel SET touched = ? WHERE name = ?", [(now, name) for name in needed])
+        kept = self.options.rules.names
+        forgotten = [
+            (name, last)
+            for name, last, touched in rows
+            if touched < now - REMEMBERED and name not in used and name not in kept
+        ][:TIDIED]
+        if forgotten:
+            db.execute("UPDATE state SET floor = max(floor, ?)", (max(last for _, last in forgotten),))
+            db.executemany("DELETE FROM channel WHERE name = ?", [(name,) for name, _ in forgotten])
+        return len(needed) + len(forgotten)
+
+    def _forget_keys(self, db: sqlite3.Connection, now: float) -> int:
+        return db.execute(
+            "DELETE FROM known_key WHERE (channel, key) IN "
+            "(SELECT channel, key FROM known_key WHERE time < ? ORDER BY time LIMIT ?)",
+            (now - self.options.idempotency_seconds, TIDIED),
+        ).rowcount

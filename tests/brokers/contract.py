@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Sequence
 
+import gevent
 import pytest
 
-from comet.brokers import Broker, Receipt
+from comet.brokers import Broker, Receipt, Watches
 from comet.core.cursor import Cursor
 from comet.core.errors import NotFound, TooManyChannels
 from comet.core.log import REMEMBERED, Entry, Gap, Position
@@ -392,3 +393,46 @@ class BrokerContract:
         self.let_pass(broker, 200, used=set(names[:9999]))
         assert self.publish(broker, "x", channel="one.more")
         assert broker.log.published == 10_000
+
+
+class WatchingContract:
+    """What a broker does that knows which channels are watched."""
+
+    def test_a_channel_is_watched_for_as_long_as_was_told(self, make: Make) -> None:
+        """The others are not."""
+        broker = make()
+        assert isinstance(broker, Watches)
+        assert broker.watched(["a", "b"]) == set()
+        broker.watch({"a": 0.3, "b": 60})
+        assert broker.watched(["a", "b", "c"]) == {"a", "b"}
+        until(lambda: broker.watched(["a", "b", "c"]) == {"b"})
+        assert broker.watched([]) == set()
+
+    def test_what_one_has_told_another_does_not_shorten(self, make: Make) -> None:
+        """It counts to the last moment that anybody has named."""
+        broker = make()
+        assert isinstance(broker, Watches)
+        broker.watch({"a": 60})
+        broker.watch({"a": 0.01, "b": 0.01})
+        until(lambda: broker.watched(["a", "b"]) == {"a"})
+
+    def test_the_first_one_to_watch_wakes(self, make: Make) -> None:
+        """Whoever waits for a channel asks again then; the next ones wake nobody."""
+        broker = make()
+        assert isinstance(broker, Watches)
+        woken: list[int] = []
+        broker.woken = lambda: woken.append(1)
+        broker.watch({"a": 60, "b": 0.1})
+        until(lambda: woken == [1], sleep=gevent.sleep)
+        broker.watch({"a": 60})
+        gevent.sleep(0.2)
+        assert woken == [1]
+        broker.watch({"b": 60})
+        until(lambda: woken == [1, 1], sleep=gevent.sleep)
+
+    def test_nothing_is_published_by_watching(self, make: Make) -> None:
+        """It takes no place in the log."""
+        broker = make()
+        assert isinstance(broker, Watches)
+        broker.watch({"a": 60})
+        assert broker.log.head == 0 and not broker.log.exists("a")

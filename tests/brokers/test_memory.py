@@ -13,7 +13,7 @@ from comet.core.errors import TooManyChannels
 from comet.core.ring import OVERHEAD
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
-from tests.brokers.contract import BrokerContract, Make
+from tests.brokers.contract import BrokerContract, Make, WatchingContract
 
 
 def made(*, deliver: Deliver = lambda names: None, **options: object) -> MemoryBroker:
@@ -22,7 +22,7 @@ def made(*, deliver: Deliver = lambda names: None, **options: object) -> MemoryB
     return broker
 
 
-class TestMemory(BrokerContract):
+class TestMemory(BrokerContract, WatchingContract):
     @pytest.fixture
     def make(self) -> Make:
         return made

@@ -12,7 +12,7 @@ import redis.connection
 
 from comet.brokers import Broker, Deliver
 from comet.brokers.redis import RedisBroker
-from tests.brokers.contract import BrokerContract, Make
+from tests.brokers.contract import BrokerContract, Make, WatchingContract
 from tests.brokers.redis_server import RedisServer
 from tests.brokers.redis_workers import make_older, sockets_may_be_dropped
 
@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server.kill()
 
 
-class TestRedis(BrokerContract):
+class TestRedis(BrokerContract, WatchingContract):
     @pytest.fixture
     def make(self, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         """Brokers with a log each."""

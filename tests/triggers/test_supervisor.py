@@ -1,0 +1,320 @@
+"""The supervisor: when triggers run and when they sleep, in which worker, and what is known of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from comet.brokers.sqlite import SqliteBroker
+from comet.core.errors import Alarm
+from comet.core.update import Update
+from comet.triggers import Publish
+from comet.triggers.command import Command
+from comet.triggers.supervisor import Supervisor
+from comet.triggers.timer import Timer
+from comet.watching import Watch
+from tests.triggers.watching import Published, wait
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """Of the channel ``a``; the test says whether it is watched."""
+    return Watch()
+
+
+@pytest.fixture
+def supervisor(published: Published, watch: Watch) -> Iterator[Supervisor]:
+    watches = {"a": watch}
+    supervisor = Supervisor(
+        published, watch=watches.__getitem__, first_pause=0.01, longest_pause=0.08, alarm_pause=0.05
+    )
+    yield supervisor
+    supervisor.stop()
+
+
+def counting() -> Callable[[], int]:
+    numbers = iter(range(1_000_000))
+    return lambda: next(numbers)
+
+
+class Scripted:
+    """A trigger that does what it is told to, with ``publish``."""
+
+    name = "scripted"
+
+    def __init__(self, *steps: Callable[[Publish], object]) -> None:
+        self.steps = list(steps)
+        self.runs = 0
+        self.stopping = Event()
+
+    def run(self, publish: Publish) -> None:
+        self.stopping.clear()
+        self.runs += 1
+        (self.steps.pop(0) if len(self.steps) > 1 else self.steps[0])(publish)
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+
+# Sleeping.
+
+
+def test_a_timer_that_nobody_watches_runs_not_once(supervisor: Supervisor, published: Published, watch: Watch) -> None:
+    """The first one who watches has a fresh value at once, however long the pace is."""
+    calls: list[int] = []
+    supervisor.add(Timer("t", 3600, lambda: calls.append(1) or "fresh", channel="a"))
+    supervisor.start()
+    wait(lambda: supervisor.states[0].phase == "asleep")
+    gevent.sleep(0.05)
+    assert (calls, published) == ([], [])
+    watch.turn(True)
+    wait(lambda: published.texts == ["fresh"])
+    assert supervisor.states[0].phase == "running" and calls == [1]
+
+
+def test_it_sleeps_again_when_nobody_watches_any_more(
+    supervisor: Supervisor, published: Published, watch: Watch
+) -> None:
+    """And wakes again, with a fresh value although it has not changed."""
+    calls: list[int] = []
+    supervisor.add(Timer("t", 0.005, lambda: calls.append(1) or "same", channel="a"))
+    supervisor.start()
+    for count in (1, 2):
+        watch.turn(True)
+        before = len(calls)
+        wait(lambda before=before: len(calls) > before + 3)  # type: ignore[misc]
+        watch.turn(False)
+        wait(lambda: supervisor.states[0].phase == "asleep")
+        before = len(calls)
+        gevent.sleep(0.05)
+        assert len(calls) == before
+        assert published.texts == ["same"] * count
+
+
+def test_a_command_sleeps_too(supervisor: Supervisor, published: Published, watch: Watch, tmp_path: Path) -> None:
+    """A run that is under way when the last one leaves is ended."""
+    script = f"echo x >> {tmp_path}/runs; echo said; sleep 0.01; test -e {tmp_path}/short || sleep 1000"
+    supervisor.add(Command("c", ["sh", "-c", script], channel="a", seconds=0.01))
+    supervisor.start()
+    wait(lambda: supervisor.states[0].phase == "asleep")
+    assert not (tmp_path / "runs").exists()
+    watch.turn(True)
+    wait((tmp_path / "runs").exists)
+    watch.turn(False)
+    wait(lambda: supervisor.states[0].phase == "asleep")
+    assert published == []
+    (tmp_path / "short").touch()
+    watch.turn(True)
+    wait(lambda: published.texts == ["said\n"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Timer("t", 3600, lambda: "x", channel="a", always=True),
+        lambda: Command("c", ["echo", "x"], channel="a", seconds=3600, always=True),
+        lambda: Scripted(lambda publish: publish([Update("a", b"x")])),
+    ],
+    ids=["timer", "command", "one that can't read its source again"],
+)
+def test_what_must_not_sleep_runs_always(
+    supervisor: Supervisor, published: Published, make: Callable[[], Scripted]
+) -> None:
+    """Because it was told to, or because its source tells everything once only."""
+    supervisor.add(make())
+    supervisor.start()
+    wait(lambda: published.texts in (["x"], ["x\n"]))
+
+
+def test_one_that_fails_while_nobody_watches_does_not_try_again(supervisor: Supervisor, watch: Watch) -> None:
+    """Its source is left alone, too."""
+    calls: list[int] = []
+
+    def broken() -> None:
+        calls.append(1)
+        watch.turn(False)
+        raise ValueError("it broke")
+
+    supervisor.add(Timer("t", 0.001, broken, channel="a"))
+    supervisor.start()
+    watch.turn(True)
+    wait(lambda: supervisor.states[0].phase == "asleep" and calls)
+    gevent.sleep(0.05)
+    assert calls == [1]
+    assert supervisor.states[0].error == "ValueError: it broke"
+
+
+def test_stopping_ends_the_sleep(supervisor: Supervisor) -> None:
+    """A worker that stops does not wait for somebody to watch."""
+    supervisor.add(Timer("t", 0.001, counting(), channel="a"))
+    supervisor.start()
+    wait(lambda: supervisor.states[0].phase == "asleep")
+    with gevent.Timeout(0.9):  # it is not killed
+        supervisor.stop()
+    assert supervisor.states[0].phase == "stopped"
+
+
+# With several workers.
+
+
+class Workers:
+    """Two workers on one file. Each has a timer of the same name."""
+
+    def __init__(self, path: Path, **options: object) -> None:
+        self.watches = [Watch(), Watch()]
+        self.brokers = [SqliteBroker(path), SqliteBroker(path)]
+        self.supervisors: list[Supervisor] = []
+        self.calls = [0, 0]
+        for number, (broker, watch) in enumerate(zip(self.brokers, self.watches, strict=True)):
+            broker.start(lambda names: None)
+            supervisor = Supervisor(broker.publish, leases=broker, watch=lambda channel, watch=watch: watch)  # type: ignore[misc]
+            supervisor.add(Timer("t", 0.01, lambda number=number: self.call(number), channel="a", **options))  # type: ignore[misc, arg-type]
+            supervisor.start()
+            self.supervisors.append(supervisor)
+
+    def call(self, number: int) -> int:
+        self.calls[number] += 1
+        return sum(self.calls)
+
+    def turn(self, begun: bool) -> None:
+        for watch in self.watches:
+            watch.turn(begun)
+
+    @property
+    def phases(self) -> list[str]:
+        return sorted(supervisor.states[0].phase for supervisor in self.supervisors)
+
+    @property
+    def leaders(self) -> list[int]:
+        return [number for number in (0, 1) if self.supervisors[number].states[0].leader]
+
+    def stop(self) -> None:
+        for supervisor, broker in zip(self.supervisors, self.brokers, strict=True):
+            supervisor.stop()
+            broker.stop()
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Workers]]:
+    made: list[Workers] = []
+
+    def make(**options: object) -> Workers:
+        made.append(Workers(tmp_path / "log.db", **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+def test_of_two_workers_one_runs_it_while_it_is_watched(make: Callable[..., Workers]) -> None:
+    """Both sleep otherwise, and neither holds the lease."""
+    workers = make()
+    for _ in range(2):
+        wait(lambda: workers.phases == ["asleep", "asleep"])
+        before = sum(workers.calls)
+        workers.turn(True)
+        wait(lambda before=before: sum(workers.calls) > before + 5)  # type: ignore[misc]
+        assert workers.phases == ["running", "waiting"]
+        assert len(workers.leaders) == 1
+        workers.turn(False)
+    wait(lambda: workers.phases == ["asleep", "asleep"])
+    assert workers.leaders == []
+    lease = workers.brokers[0].lease("t", 1)
+    assert lease is not None
+
+
+def test_one_that_waits_for_its_turn_while_nobody_watches_goes_to_sleep(make: Callable[..., Workers]) -> None:
+    """It does not take over from the one that has gone to sleep."""
+    workers = make()
+    workers.turn(True)
+    wait(lambda: workers.phases == ["running", "waiting"])
+    (leader,) = workers.leaders
+    workers.turn(False)
+    wait(lambda: workers.phases == ["asleep", "asleep"])
+    assert workers.calls[1 - leader] == 0
+
+
+# What is known of them.
+
+
+def test_the_state_of_a_trigger_through_its_life(supervisor: Supervisor, published: Published) -> None:
+    """Where it is, what it has published, and how long ago."""
+    go_on, fail = Event(), Event()
+
+    def work(publish: Publish) -> None:
+        publish([Update("a", b"1", key="k"), Update("a", b"2")], "position 2")
+        publish([Update("a", b"1", key="k")], "position 3")
+        go_on.wait()
+        raise ValueError("it\nbroke")
+
+    def wait_to_fail(publish: Publish) -> None:
+        fail.wait()
+        raise OSError("again")
+
+    supervisor.add(Scripted(work, wait_to_fail, lambda publish: None))
+    (state,) = supervisor.states
+    assert (state.name, state.phase, state.leader, state.position, state.age) == (
+        "scripted",
+        "stopped",
+        False,
+        None,
+        None,
+    )
+    supervisor.start()
+    wait(lambda: state.position == "position 3")
+    assert (state.phase, state.leader, state.updates, state.duplicates) == ("running", True, 2, 1)
+    assert state.age is not None and 0 <= state.age < 60
+    go_on.set()
+    wait(lambda: state.reconnects == 1 and state.phase == "running")
+    assert state.error == "ValueError: it broke"
+    fail.set()
+    wait(lambda: state.phase == "ended")
+    assert (state.leader, state.reconnects, state.error, state.position) == (False, 2, "OSError: again", "position 3")
+
+
+def test_an_alarm_stops_a_trigger_with_one_sentence(supervisor: Supervisor, caplog: pytest.LogCaptureFixture) -> None:
+    """What is wrong and what to type, no trace; the same again is not told again, and something else is."""
+
+    def alarm(text: str) -> Callable[[Publish], object]:
+        def step(publish: Publish) -> object:
+            raise Alarm(text, statement="GRANT SELECT ON shop.* TO comet;")
+
+        return step
+
+    wrong, more = alarm("comet may not read shop.orders."), alarm("shop.orders is no table.")
+    trigger = Scripted(wrong, wrong, wrong, more, lambda publish: trigger.stopping.wait())
+    supervisor.add(trigger)
+    with caplog.at_level(logging.INFO, "comet"):
+        supervisor.start()
+        wait(lambda: trigger.runs == 1)
+        (state,) = supervisor.states
+        wait(lambda: state.phase == "alarm")
+        wait(lambda: trigger.runs == 5 and state.phase == "running")
+    assert [(record.levelname, record.getMessage(), record.exc_info) for record in caplog.records] == [
+        (
+            "ERROR",
+            f"comet: the trigger scripted has stopped: {text} Type: GRANT SELECT ON shop.* TO comet;",
+            None,
+        )
+        for text in ("comet may not read shop.orders.", "shop.orders is no table.")
+    ]
+    assert state.reconnects == 4
+
+
+def test_an_alarm_leaves_the_others_alone(supervisor: Supervisor, published: Published) -> None:
+    """They go on."""
+
+    def alarm(publish: Publish) -> object:
+        raise Alarm("something is missing.")
+
+    supervisor.add(Scripted(alarm))
+    supervisor.add(Timer("t", 0.005, counting(), channel="a", always=True))
+    supervisor.start()
+    wait(lambda: len(published) > 10)
+    assert str(Alarm("something is missing.")) == "something is missing."

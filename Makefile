@@ -1,11 +1,12 @@
 # make run   the live server, with the demo, on http://127.0.0.1:4071
 # make test  every test, the browsers' and the servers' too
 # make lint  ruff and mypy
-# make bench the benchmark against its peers; make bench-quick a short one
+# make bench the benchmark against its peers (ONLY="fanout growth": some works of it); make bench-quick a short one
 # make soak  the long tests
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-bench
 BIN := $(VENV)/bin
 
 export COMET_DEMO ?= 1
@@ -22,8 +23,13 @@ test: lint packages
 lint: $(VENV)/.tests-installed
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy
 
-bench bench-quick: $(VENV)/.tests-installed packages
-	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m bench $(if $(filter bench-quick,$@),--quick)
+bench: $(VENV)/.installed $(PEERS)/.installed
+	@sh tests/packages.sh bench/packages.txt
+	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m bench $(ONLY)
+
+bench-quick: $(VENV)/.installed
+	@sh tests/packages.sh bench/packages.txt
+	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m bench quick
 
 soak: $(VENV)/.tests-installed packages
 	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m pytest -q -m soak $(TESTS)
@@ -41,5 +47,9 @@ $(VENV)/.installed: requirements.txt $(VENV)/bin/python
 $(VENV)/.tests-installed: tests/requirements.txt $(VENV)/.installed
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r tests/requirements.txt && touch $@
 
+$(PEERS)/.installed: bench/requirements.txt requirements.txt
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install -q --disable-pip-version-check -r bench/requirements.txt && touch $@
+
 clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(PEERS) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,5 +1,7 @@
 """The benchmark: comet beside its peers, the same work for each, in one run.
 
-``servers`` what is measured, and how each is started; ``bare`` what comet is held against; ``load`` the subscribers,
-who check what they get; ``rounds`` the work and its figures; ``report`` the table, the page and the picture.
+``servers`` how a server is started, and what it takes; ``peers`` who is measured; ``apps`` the peers' own programs;
+``load`` the subscribers, who check what they get, and the publisher; ``aside`` parts of the load in processes of their
+own; ``works`` what is done and measured; ``rounds`` in what order; ``goals`` what the figures must show; ``report`` and
+``picture`` the page.
 """

@@ -1,49 +1,59 @@
-"""``python -m bench``: measure, print the table, write ``docs/performance.md``. ``--quick`` only prints."""
+"""``python -m bench``: do all works, print the figures, write ``docs/performance.md``. With names of works, ``quick``
+among them, or on another scale, only print."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import sys
-from dataclasses import replace
+import time
 
 from . import report
-from .load import Lost
-from .rounds import MEASURES, QUICK, Figures, Work, rounds
-from .servers import ROOT, SERVERS
+from .rounds import rounds
+from .servers import ROOT, Missing
+from .works import QUICK, WORKS, Scale, Work, number
 
 
 def main() -> None:
+    by_name = {work.name: work for work in (*WORKS, QUICK)}
     parser = argparse.ArgumentParser(prog="python -m bench", description="comet beside its peers, in one run.")
-    parser.add_argument("--quick", action="store_true", help="a short run that writes no document")
-    parser.add_argument("--rounds", type=int, help="how often each server is measured")
-    parser.add_argument("--subscribers", type=int, help="how many streams each server holds")
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"what to do: {', '.join(by_name)}")
+    parser.add_argument("--rounds", type=int, help="how often each server does it")
+    parser.add_argument("--scale", type=float, default=1.0, help="how much of it: 0.1 is a short form")
     options = parser.parse_args()
-    asked = {name: value for name in ("rounds", "subscribers") if (value := getattr(options, name))}
-    work = replace(QUICK if options.quick else Work(), **asked)
-    try:
-        results = run(work)
-    except Lost as lost:
-        sys.exit(f"bench: {lost}.")
-    print(f"\n{report.table(results)}\n\nEverybody got every update once and in order.")
-    if not options.quick:
-        report.write(ROOT / "docs", results, work)
-
-
-def run(work: Work) -> report.Results:
-    """Measure all servers on the first core; this process reads on the last."""
+    if unknown := [name for name in options.works if name not in by_name]:
+        parser.error(f"{unknown[0]} is not a work: {', '.join(by_name)} are.")
+    works = [by_name[name] for name in options.works] or WORKS
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[-1]})
-    print(f"{work.rounds} rounds, {work.subscribers:,} subscribers", *report.machine(), "", sep="\n", flush=True)
-    results: dict[str, list[Figures]] = {server.name: [] for server in SERVERS}
-    for name, figures in rounds(work, cores[0]):
-        results[name].append(figures)
-        told = "".join(f"{measure.of(figures):9.1f}" for measure in MEASURES)
-        print(f"round {len(results[name])}  {name:<12}{told}", flush=True)
-    return results
+    run = report.Run()
+    print(*report.machine(), sep="\n")
+    for work in works:
+        do(work, run, Scale(options.scale), options.rounds)
+    print("\n## Goals\n\n" + report.goals(run, all_of_them=False))
+    for label, why in run.failures.items():
+        print(f"Failed: {label}: {why}")
+    if not options.works and options.scale == 1:
+        report.write(ROOT / "docs", run)
+    sys.exit(bool(run.failures))
+
+
+def do(work: Work, run: report.Run, scale: Scale, count: int | None) -> None:
+    """Do one work, tell each round, and print the table."""
+    begun = time.monotonic()
+    print(f"\n## {work.title} ({work.name})\n", flush=True)
+    results = run.results[work] = {row.label: [] for row in work.rows}
+    for row, figures in rounds(work, scale, count or work.rounds):
+        if isinstance(figures, Exception):
+            told = str(figures).strip()
+            if not isinstance(figures, Missing):
+                run.failures[f"{row.label} ({work.name})"] = told
+        else:
+            results[row.label].append(figures)
+            known = [each for each in work.measures if each.key in figures]
+            told = ", ".join(f"{each.title} {number(figures[each.key] / each.factor)} {each.unit}" for each in known)
+        print(f"{row.label}: {told}", flush=True)
+    print(f"\n{report.work_table(work, results)}\n\n{time.monotonic() - begun:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

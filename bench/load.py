@@ -1,90 +1,196 @@
-"""Load: thousands of subscribers in one loop, who check that they get every update once and in order."""
+"""Load: thousands of subscribers in one loop, who check that they get every update once and in order, and the
+publisher of these updates: 1, 2, 3, …
+
+An update's data ends in the time at which it was made and its number: ``…81234567890#17#``. Half a number has no end,
+and is not taken for one.
+"""
 
 from __future__ import annotations
 
 import re
 import select
 import socket
+import struct
 import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
-from http.client import HTTPConnection
+from typing import NamedTuple, Self
 
 from .servers import Server
 
 
-#: An update's data ends in its number: ``…#17#``. Half a number has no end, and is not taken for one.
-_NUMBER = re.compile(rb"#(\d+)#")
-_LONGEST = 24
-_ANSWER = re.compile(rb"HTTP/1\.1 200 .*?\r\n\r\n", re.DOTALL)
+_UPDATE = re.compile(rb"(\d+)#(\d+)#")
+_LONGEST = 48
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+#: Of Linux: the port is chosen when one connects, and may be in use for another address.
+_BIND_ADDRESS_NO_PORT = 24
 
 #: Seconds in which everybody must have been answered, or have an update.
 PATIENCE = 60.0
 SIZE = 100
+#: Connections that are begun together: as many as the shortest backlog among the servers has room for.
+TOGETHER = 50
 
 
 class Lost(Exception):
     """A subscriber did not get what was published."""
 
 
-@lru_cache(maxsize=256)
-def numbers(rest: bytes, piece: bytes) -> tuple[tuple[int, ...], bytes]:
-    """The numbers of the updates that are complete with this piece, and what is left for the next one.
+def update(number: int, size: int = SIZE) -> bytes:
+    """The data of an update that is made now."""
+    return (b"%d#%d#" % (time.monotonic_ns(), number)).rjust(size, b".")
 
-    All subscribers read the same bytes: what they say is worked out once.
-    """
+
+class Found(NamedTuple):
+    """What a piece of a stream has brought: numbers of updates, when they were made, carriage returns, and the end
+    that may be the beginning of another."""
+
+    numbers: tuple[int, ...]
+    made: tuple[int, ...]
+    returns: int
+    rest: bytes
+
+
+@lru_cache(maxsize=256)
+def find(rest: bytes, piece: bytes) -> Found:
+    """All subscribers read the same bytes: what they say is worked out once."""
     text = rest + piece
-    found = list(_NUMBER.finditer(text))
-    return tuple(int(match[1]) for match in found), text[found[-1].end() if found else 0 :][-_LONGEST:]
+    found = list(_UPDATE.finditer(text))
+    left = text[found[-1].end() if found else 0 :][-_LONGEST:]
+    made = tuple(int(match[1]) for match in found)
+    return Found(tuple(int(match[2]) for match in found), made, piece.count(b"\r"), left)
+
+
+class Connection:
+    """A connection that is kept alive, with one request at a time."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._sock: socket.socket | None = None
+
+    def send(self, request: bytes) -> None:
+        if self._sock is None:
+            self._sock = socket.create_connection(self._server.address, timeout=PATIENCE)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock.sendall(request)
+
+    def fileno(self) -> int:
+        assert self._sock is not None
+        return self._sock.fileno()
+
+    def answer(self) -> bytes:
+        """Return the body. Raises Lost for any other status than 2xx."""
+        assert self._sock is not None
+        text = b""
+        while not _is_whole(text):
+            piece = self._sock.recv(65_536)
+            if not piece:
+                raise Lost(f"a request was answered {text!r} and the end")
+            text += piece
+        head, _, body = text.partition(b"\r\n\r\n")
+        if head.split(b" ")[1][:1] != b"2":
+            raise Lost(f"a request was answered {text!r}")
+        if b"\r\nconnection: close" in head.lower():
+            self.close()
+        return body
+
+    def ask(self, request: bytes) -> bytes:
+        self.send(request)
+        return self.answer()
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _is_whole(text: bytes) -> bool:
+    head, end, body = text.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    if length := _LENGTH.search(head):
+        return len(body) >= int(length[1])
+    return b"chunked" not in head.lower() or body.endswith(b"0\r\n\r\n")
 
 
 class Subscriber:
-    """One connection, and the number of the last update it has had."""
+    """One stream, and the number of the last update it has had (None before the first)."""
 
-    __slots__ = ("last", "rest", "sock")
+    __slots__ = ("last", "rest", "returns", "sock")
 
-    def __init__(self, address: tuple[str, int], request: bytes) -> None:
-        self.sock = socket.create_connection(address, timeout=PATIENCE)
+    def __init__(self, server: Server, request: bytes, source: str) -> None:
+        self.sock = socket.socket()
+        self.sock.settimeout(PATIENCE)
+        # Leave no port behind in TIME_WAIT: the kernel would look for a free one ever longer.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if source:
+            self.sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+            self.sock.bind((source, 0))
+        self.sock.connect(server.address)
         self.sock.sendall(request)
-        self.last = 0
+        self.last: int | None = None
+        self.returns = 0
         self.rest = b""
 
-    def begin(self) -> None:
-        """Wait for the head of the answer."""
+    def begin(self) -> tuple[Found, bool]:
+        """Wait for the head of the answer; return what came with it, and whether the server has room."""
         text = b""
-        while not _ANSWER.match(text):
+        while b"\r\n\r\n" not in text:
             piece = self.sock.recv(4096)
+            if not piece:
+                raise Lost(f"a subscriber was answered {text!r} and the end")
             text += piece
-            if not piece or (b"\r\n\r\n" in text and not _ANSWER.match(text)):
-                raise Lost(f"a subscriber was refused: {text!r}")
-        self.sock.setblocking(False)
+        head, _, text = text.partition(b"\r\n\r\n")
+        status = head.split(b" ", 2)[1]
+        if status not in (b"200", b"503"):
+            raise Lost(f"a subscriber was refused: {head!r}")
+        return self.take(text), status == b"200"
 
-    def read(self) -> bool:
-        """Take what has come; return whether that was an update."""
+    def read(self) -> Found:
+        """Take what has come. Raises Lost if that is not the next update."""
         try:
             piece = self.sock.recv(65_536)
         except ConnectionError:
             piece = b""
         if not piece:
             raise Lost(f"a stream ended after update {self.last}")
-        found, self.rest = numbers(self.rest, piece)
-        for number in found:
-            if number != self.last + 1:
+        return self.take(piece)
+
+    def take(self, piece: bytes) -> Found:
+        found = find(self.rest, piece)
+        self.rest = found.rest
+        self.returns += found.returns
+        for number in found.numbers:
+            if self.last is not None and number != self.last + 1:
                 raise Lost(f"a subscriber got update {number} after {self.last}")
             self.last = number
-        return bool(found)
+        return found
 
 
-class Load:
-    """The subscribers of one server, and the publisher of its updates: 1, 2, 3, … by a POST each."""
+class Crowd:
+    """The subscribers of one server. ``late`` keeps in how many seconds each had each update, if it is an array."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, source: str = "") -> None:
         self._server = server
-        self._request = f"GET {server.stream} HTTP/1.1\r\nHost: {server.bind}\r\nAccept: text/event-stream\r\n\r\n"
+        self._source = source
         self._epoll = select.epoll()
         self._by_fd: dict[int, Subscriber] = {}
-        self._last = 0
+        self._reached: Counter[int] = Counter()
+        self.late: array[float] | None = None
+        #: The last update that everybody has had, and the last that was published.
+        self.done = self.published = 0
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -92,42 +198,136 @@ class Load:
         for subscriber in self._by_fd.values():
             subscriber.sock.close()
 
-    def open(self, count: int) -> None:
-        """Subscribe so many, a few hundred at a time; return when all have been answered."""
-        request = self._request.encode()
-        for begun in range(0, count, 250):
-            opened = [Subscriber(self._server.address, request) for _ in range(min(250, count - begun))]
-            self._by_fd |= {subscriber.sock.fileno(): subscriber for subscriber in opened}
-            for subscriber in opened:
-                subscriber.begin()
-                self._epoll.register(subscriber.sock, select.EPOLLIN)
+    def __len__(self) -> int:
+        return len(self._by_fd)
 
-    def publish(self, updates: int, every: float = 0.0) -> float:
-        """Publish so many, each when the last subscriber has the one before and at most one in ``every`` seconds.
+    @property
+    def chunks(self) -> int:
+        """Chunks that all have had: each is framed by two line ends, and what the server writes has no other CR."""
+        return sum(subscriber.returns for subscriber in self._by_fd.values()) // 2
 
-        Return how many seconds it took. Raises Lost when an update is missing, twice, or out of order.
+    def open(self, count: int, path: Callable[[int], str] | None = None, *, replay: bool = False) -> None:
+        """Subscribe so many, each to its own path if there is one; return when all have been answered, and with
+        ``replay`` have had what was published before."""
+        path = path or (lambda place: self._server.stream)
+        requests = [self._server.request("GET", path(place)) for place in range(count)]
+        while requests:
+            together, requests = requests[:TOGETHER], requests[TOGETHER:]
+            requests += self._begin(together, replay)
+        deadline = time.monotonic() + PATIENCE
+        while not self._server.subscribed(len(self)):
+            if time.monotonic() > deadline:
+                raise Lost("not everybody was subscribed")
+            time.sleep(0.05)
+
+    def _begin(self, requests: Sequence[bytes], replay: bool) -> list[bytes]:
+        """Open these; return those that the server had no room for, to be asked again: by another worker."""
+        refused = []
+        opened = [(Subscriber(self._server, request, self._source), request) for request in requests]
+        for subscriber, request in opened:
+            if self._server.greets:
+                found, room = subscriber.begin()
+                if not room:
+                    subscriber.sock.close()
+                    refused.append(request)
+                    continue
+                self._count(found)
+                while replay and subscriber.last != self.published:
+                    subscriber.read()
+            subscriber.sock.setblocking(False)
+            self._by_fd[subscriber.sock.fileno()] = subscriber
+            self._epoll.register(subscriber.sock, select.EPOLLIN)
+        return refused
+
+    def publish(
+        self,
+        updates: int,
+        make: Callable[[Sequence[int]], bytes] | None = None,
+        *,
+        at_once: int = 1,
+        every: float = 0.0,
+        window: int = 1,
+    ) -> float:
+        """Publish so many, ``at_once`` in one request, each as soon as everybody has all but ``window`` - 1 of those
+        before, and at most one request in ``every`` seconds. Return how many seconds it took until all had all.
+
+        ``make`` makes the request from the numbers. Raises Lost when an update is missing, twice, or out of order.
         """
-        connection = HTTPConnection(*self._server.address, timeout=PATIENCE)
-        headers = {"Content-Type": "text/plain; charset=utf-8", **self._server.headers}
+        make = make or (lambda numbers: self._server.post(update(numbers[0])))
         begun = time.monotonic()
-        for tick in range(updates):
-            time.sleep(max(0.0, begun + tick * every - time.monotonic()))
-            self._last += 1
-            connection.request("POST", self._server.publish, (b"#%d#" % self._last).rjust(SIZE, b"."), headers)
-            answer = connection.getresponse()
-            if not 200 <= answer.status < 300:
-                raise Lost(f"update {self._last} was answered {answer.status} {answer.read()!r}")
-            answer.read()
-            self._read_all()
-        connection.close()
+        end = self.published + updates
+        with Connection(self._server) as publisher:
+            for turn in range(-(-updates // at_once)):
+                time.sleep(max(0.0, begun + turn * every - time.monotonic()))
+                numbers = range(self.published + 1, min(self.published + at_once, end) + 1)
+                publisher.send(make(numbers))
+                self.published = numbers[-1]
+                self._read_until_answered(publisher)
+                self.read_until(self.published - (window - 1) * at_once)
+            self.read_until(self.published)
         return time.monotonic() - begun
 
-    def _read_all(self) -> None:
-        behind = len(self._by_fd)
+    def _read_until_answered(self, publisher: Connection) -> None:
+        # Together with the streams: a server may answer before it delivers, or after.
+        fd = publisher.fileno()
+        self._epoll.register(fd, select.EPOLLIN)
+        while not self.read(publisher=fd):
+            pass
+        self._epoll.unregister(fd)
+        publisher.answer()
+
+    def read_until(self, number: int) -> None:
+        """Read until everybody has had this update."""
+        if not self._by_fd:
+            self.done = number
         deadline = time.monotonic() + PATIENCE
-        while behind:
+        while self.done < number:
+            self.read()
             if time.monotonic() > deadline:
-                raise Lost(f"{behind} of {len(self._by_fd)} subscribers have no update {self._last}")
-            for fd, _ in self._epoll.poll(1.0):
-                subscriber = self._by_fd[fd]
-                behind -= subscriber.read() and subscriber.last == self._last
+                behind = len(self) - self._reached[self.done + 1]
+                raise Lost(f"{behind} of {len(self)} subscribers have no update {self.done + 1}")
+
+    def read(self, patience: float = 1.0, *, publisher: int = -1) -> bool:
+        """Take what has come, or wait so many seconds for it; return whether something has for the publisher."""
+        answered = False
+        for fd, _ in self._epoll.poll(patience):
+            if fd == publisher:
+                answered = True
+            else:
+                self._count(self._by_fd[fd].read())
+        return answered
+
+    def _count(self, found: Found) -> None:
+        if self.late is not None:
+            now = time.monotonic_ns()
+            self.late.extend([(now - made) / 1e9 for made in found.made])
+        for number in found.numbers:
+            self._reached[number] += 1
+            if number == self.done + 1:
+                self._advance()
+
+    def _advance(self) -> None:
+        while self._by_fd and self._reached[self.done + 1] >= len(self._by_fd):
+            self.done += 1
+            del self._reached[self.done]
+
+
+def storm(server: Server, connections: int, seconds: float) -> int:
+    """Publish single updates flat out over so many connections; return how many were accepted."""
+    accepted = 0
+    with select.epoll() as epoll, ExitStack() as stack:
+        publishers = {}
+        for _ in range(connections):
+            publisher = stack.enter_context(Connection(server))
+            publisher.send(server.post(update(0)))
+            publishers[publisher.fileno()] = publisher
+            epoll.register(publisher, select.EPOLLIN)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for fd, _ in epoll.poll(PATIENCE):
+                publishers[fd].answer()
+                accepted += 1
+                publishers[fd].send(server.post(update(0)))
+        for publisher in publishers.values():
+            publisher.answer()
+    return accepted + len(publishers)

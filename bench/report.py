@@ -1,68 +1,100 @@
-"""Report: the figures of a run as a table, and as a page with a picture."""
+"""Report: the figures of a run as tables, the goals with what was met and what was not, and the page."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from .rounds import MEASURES, Figures, Measure, Work
-from .servers import SERVERS
+from .goals import GOALS
+from .picture import picture
+from .rounds import Results
+from .works import Figures, Measure, Work, medians, number
 
 
-Results = Mapping[str, Sequence[Figures]]
+@dataclass
+class Run:
+    """What came of each work, and what failed."""
+
+    results: dict[Work, Results] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def medians(self) -> dict[str, dict[str, Figures]]:
+        return {
+            work.name: {label: medians(rounds) for label, rounds in results.items() if rounds}
+            for work, results in self.results.items()
+        }
+
 
 PAGE = """# Performance
 
-Written by `make bench`. The figures are one machine's; the ratios are what holds elsewhere.
-
-{table}
-
-Medians of {work.rounds} rounds, the least and the most, and the ratio to the first row's median.
-
-![the same as bars](pictures/performance.svg)
-
-| server | what it is |
-|---|---|
-{servers}
-
-## How it was measured
-
-* {work.subscribers:,} subscribers on one channel, a connection each, over loopback. An update has 100 bytes. Everybody
-  must get every update once and in order, or the run fails.
-* **CPU** is the processor time of the server, the kernel's work for it included, for each update that a subscriber got.
-  *Paced*: {work.pace:g} updates a second, {work.paced} in all. *Back to back*: {work.saturated}, each published as soon
-  as the last subscriber has the one before; **throughput** is what came of that. Each takes a POST, which is included.
-* **Memory** is the server's resident memory with all streams open and nothing sent yet, less that before, for each of
-  them. What the kernel keeps for a connection is not in it.
-* The server has one core and the load generator another (`bench/load.py`, an epoll loop in Python). Each round starts
-  each server afresh; they take turns, so that what else the machine does hits all of them.
-
-## Where
+Written by `make bench`. The figures are one machine's; the ratios are what holds elsewhere. `make bench-quick` prints
+the first lines of it in less than a minute, `make bench ONLY="fanout growth"` does some of the works only.
 
 {machine}
+
+## Goals
+
+{goals}
+{failures}
+{works}
+
+## How it is measured
+
+* A connection for each subscriber, over loopback, where the sender also pays for most of what the kernel does for the
+  receiver. An update has 100 bytes, and every server gives it an id. Everybody must get every update once and in
+  order, or the round fails.
+* The server has the first core and the load generator the last (`bench/load.py`, an epoll loop in Python), unless a
+  work says otherwise. Each round starts each server afresh; they take turns, every second round backwards, so that
+  what else the machine does hits all of them. Tables have medians, the least and the most.
+* Everybody runs with its defaults, as its documentation would have a user write it (`bench/apps`); only the limits of
+  connections are raised.
+
+| server | what it is | version |
+|---|---|---|
+{servers}
 """
 
 
-def table(results: Results) -> str:
-    """A row for each server: the median, its spread, and its ratio to the first one's."""
-    rows = [["", *(f"{measure.title} ({measure.unit})" for measure in MEASURES)], ["---"] * (len(MEASURES) + 1)]
-    for name, values in results.items():
-        rows.append([name, *(_cell(measure, values, results) for measure in MEASURES)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows)
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [list(head), ["---"] * len(head), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
 
 
-def _cell(measure: Measure, rounds: Sequence[Figures], results: Results) -> str:
-    values = [measure.of(figures) for figures in rounds]
-    return f"{median(values):.1f} ({min(values):.1f}–{max(values):.1f}) ×{_ratio(measure, rounds, results):.2f}"
+def work_table(work: Work, results: Results) -> str:
+    """A row for each server: the median of each measure and its spread."""
+    head = ["", *(f"{measure.title}{measure.unit and f' ({measure.unit})'}" for measure in work.measures)]
+    return table(head, [[label, *(_cell(each, rounds) for each in work.measures)] for label, rounds in results.items()])
 
 
-def _ratio(measure: Measure, rounds: Sequence[Figures], results: Results) -> float:
-    return median(map(measure.of, rounds)) / median(map(measure.of, next(iter(results.values()))))
+def _cell(measure: Measure, rounds: Sequence[Figures]) -> str:
+    values = [figures[measure.key] / measure.factor for figures in rounds if measure.key in figures]
+    if not values:
+        return "–"
+    spread = f" ({number(min(values))}–{number(max(values))})" if len(values) > 1 else ""
+    return number(median(values)) + spread
+
+
+def goals(run: Run, *, all_of_them: bool = True) -> str:
+    """Each goal with what was measured; without ``all_of_them`` those that were."""
+    known = run.medians
+    told = [(goal, goal.value(known)) for goal in GOALS]
+    rows = [
+        [
+            goal.text,
+            goal.bound,
+            "–" if value is None else f"{value:,.{goal.digits}f}{goal.unit}",
+            "not measured" if value is None else "met" if goal.met(value) else "**missed**",
+        ]
+        for goal, value in told
+        if all_of_them or value is not None
+    ]
+    return table(("goal", "bound", "measured", ""), rows)
 
 
 def machine() -> Iterator[str]:
@@ -71,50 +103,34 @@ def machine() -> Iterator[str]:
     model = next((line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")), "unknown")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     yield f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, {platform.system()} {platform.release()}"
-    packages = ("gunicorn", "gevent", "greenlet", "Flask", "Werkzeug")
-    yield f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages)
+    yield f"Python {platform.python_version()}"
 
 
-def write(folder: Path, results: Results, work: Work) -> None:
-    """Write ``performance.md`` and its picture."""
-    servers = "\n".join(f"| {server.name} | {server.title} |" for server in SERVERS)
-    facts = "\n".join(f"* {fact}" for fact in machine())
-    page = PAGE.format(table=table(results), work=work, servers=servers, machine=facts)
-    (folder / "pictures").mkdir(exist_ok=True)
+def write(folder: Path, run: Run) -> None:
+    """Write ``performance.md`` and its pictures."""
+    pictures = folder / "pictures"
+    pictures.mkdir(exist_ok=True)
+    for old in pictures.glob("performance*.svg"):
+        old.unlink()
+    sections = []
+    for work, results in run.results.items():
+        shown = ""
+        if len(results) > 3:
+            (pictures / f"performance-{work.name}.svg").write_text(picture(work, results), encoding="utf-8")
+            shown = f"\n\n![the same as bars](pictures/performance-{work.name}.svg)"
+        sections.append(f"## {work.title}\n\n{work.text}\n\n{work_table(work, results)}{shown}")
+    page = PAGE.format(
+        machine="\n".join(f"* {fact}" for fact in machine()),
+        goals=goals(run),
+        failures="".join(f"\nFailed: {label}: {why}\n" for label, why in run.failures.items()),
+        works="\n\n".join(sections),
+        servers="\n".join(_servers(run)),
+    )
     (folder / "performance.md").write_text(page, encoding="utf-8")
-    (folder / "pictures" / "performance.svg").write_text(picture(results), encoding="utf-8")
 
 
-# The picture: a panel for each measure; in it a bar for each server up to its median, and a dot for each round.
-
-WIDTH, BAR, LEFT, RIGHT = 720, 22, 90, 620
-STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#1f2933}.title{font-weight:600}.soft{fill:#66758a}"
-    ".bar{fill:#b8c4d2}.comet{fill:#e8743b}.dot{fill:#1f2933;fill-opacity:.55}"
-    "@media(prefers-color-scheme:dark){text{fill:#e4e9f0}.soft{fill:#9aa8ba}.bar{fill:#4a5a6e}"
-    ".comet{fill:#e8743b}.dot{fill:#fff;fill-opacity:.6}}"
-)
-
-
-def picture(results: Results) -> str:
-    panel = 52 + BAR * len(results)
-    shapes = (shape for place, measure in enumerate(MEASURES) for shape in _panel(results, measure, place * panel))
-    size = f'width="{WIDTH}" height="{panel * len(MEASURES)}" viewBox="0 0 {WIDTH} {panel * len(MEASURES)}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}><title>Performance</title>'
-    return "\n".join((head, f"<style>{STYLE}</style>", *shapes, "</svg>", ""))
-
-
-def _panel(results: Results, measure: Measure, top: int) -> Iterator[str]:
-    yield f'<text y="{top + 18}"><tspan class="title">{measure.title}</tspan>'
-    yield f'<tspan class="soft" dx="8">{measure.unit}; {measure.better} is better</tspan></text>'
-    scale = (RIGHT - LEFT) / max(measure.of(figures) for rounds in results.values() for figures in rounds)
-    for row, (name, rounds) in enumerate(results.items()):
-        y, middle = top + 30 + row * BAR, median(map(measure.of, rounds))
-        kind = "bar comet" if name.startswith("comet") else "bar"
-        yield f'<text x="{LEFT - 10}" y="{y + 14}" text-anchor="end">{name}</text>'
-        yield f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{middle * scale:.1f}" height="{BAR - 4}" rx="2"/>'
-        for figures in rounds:
-            x = LEFT + measure.of(figures) * scale
-            yield f'<circle class="dot" cx="{x:.1f}" cy="{y + BAR / 2 - 2}" r="2.2"/>'
-        ratio = _ratio(measure, rounds, results)
-        yield f'<text x="{RIGHT + 12}" y="{y + 14}">{middle:.1f}<tspan class="soft" dx="6">×{ratio:.2f}</tspan></text>'
+def _servers(run: Run) -> Iterator[str]:
+    """A row for each that was measured."""
+    seen: Mapping[type, None] = {row.server: None for work in run.results for row in work.rows}
+    for server in seen:
+        yield f"| {server.name} | {server.title} | {server.version()} |"

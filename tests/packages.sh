@@ -1,7 +1,7 @@
 #!/bin/sh
-# Install the Debian packages that the tests start; without root, name those that are missing.
+# Install the Debian packages of a list, else those that the tests start; without root, name those that are missing.
 set -eu
-wanted=$(grep -v '^#' "$(dirname "$0")/packages.txt")
+wanted=$(grep -v '^#' "${1:-$(dirname "$0")/packages.txt}")
 missing=
 for package in $wanted; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
@@ -15,5 +15,5 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get install -y -qq --no-install-recommends $missing >/dev/null
     }
 else
-    echo "Not installed, their tests are skipped:$missing (as root: apt-get install$missing)"
+    echo "Not installed, what needs them is skipped:$missing (as root: apt-get install$missing)"
 fi

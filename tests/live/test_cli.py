@@ -153,7 +153,10 @@ def test_live_on_a_unix_socket_says_the_line_for_curl(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 def test_a_signal_ends_live_and_what_its_command_has_started(tmp_path: Path, number: signal.Signals) -> None:
     """At once and with status 0, although the command is still running; nothing more is said."""
-    with live("sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/child; wait", drain_seconds=0) as server:
+    with (
+        live("sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/child; wait", drain_seconds=0) as server,
+        server.get("/channels/live/text", stream=True),
+    ):
         until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().endswith("\n"))
         child = int((tmp_path / "child").read_text())
         said = server.log()

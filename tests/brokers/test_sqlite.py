@@ -330,6 +330,34 @@ def test_after_a_restart_of_the_host_numbers_jump(make: Make, monkeypatch: pytes
     assert bad.texts == ["1", "2"]
 
 
+def test_numbers_jump_also_when_the_first_transaction_fails(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is remembered by itself, before anything is written."""
+    one = make()
+    publish(one, "1")
+    one.stop()
+    monkeypatch.setattr(file, "boot_id", lambda: "another")
+    opened = file.File(path)
+    with pytest.raises(sqlite3.OperationalError), opened.transaction() as db:
+        db.execute("DELETE FROM nothing")
+    with opened.transaction() as db:
+        assert file.head_of(db) > file.JUMP
+    opened.close()
+
+
+def test_workers_that_do_not_agree_on_what_the_file_is_work_together(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers may see another host or device: numbers jump when a file is opened, and then no more."""
+    one = make()
+    publish(one, "1")
+    monkeypatch.setattr(file, "boot_id", lambda: "another")
+    two = make()
+    numbers = [int(publish(worker, "x").split("-")[1]) for worker in (one, two, one, two)]
+    assert numbers == list(range(numbers[0], numbers[0] + 4))
+
+
 def test_history_beyond_the_mirror_comes_from_the_file(make: Make) -> None:
     """A worker that may keep little in memory supplies what the file still has, of several channels in order."""
     rules = Rules(Rule(history=1000))

@@ -101,14 +101,16 @@ class File:
                 raise sqlite3.DatabaseError(f"database disk image is malformed ({row[0]})")
         found = inode(self.path)
         self._incarnation = " ".join(map(str, (boot_id(), *found)))
-        self._create(db, lock)
+        with _committed(db):  # all at once: others look at the file meanwhile
+            self._create(db, lock)
+            self._recognize(db, lock, anew=True)
+        _write_mark(lock, self.epoch, head_of(db))
         db.execute("PRAGMA busy_timeout = 1000")
         self._inode = found  # only now: what failed half-way is tried again
         return db
 
     def _create(self, db: sqlite3.Connection, lock: int) -> None:
-        """Make what is missing, all at once: others look at the file meanwhile."""
-        db.execute("BEGIN IMMEDIATE")
+        """Make what is missing."""
         for statement in (SCHEMA + leases.SCHEMA).split(";"):
             db.execute(statement)
         row = db.execute("SELECT version FROM state").fetchone()
@@ -119,7 +121,6 @@ class File:
             _write_mark(lock, epoch, 0)
         elif row[0] != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"written by another version of comet (schema {row[0]})")
-        db.execute("COMMIT")
 
     # Writing.
 
@@ -131,16 +132,10 @@ class File:
             if db is None or inode(self.path) != self._inode:
                 # The file was deleted or replaced: what was open writes into nowhere.
                 db = self._connect(lock)
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                self._recognize(db, *_read_mark(lock))
+            with _committed(db):
+                self._recognize(db, lock)
                 yield db
-                head = head_of(db)
-                db.execute("COMMIT")
-                _write_mark(lock, self.epoch, head)
-            finally:
-                if db.in_transaction:
-                    db.rollback()
+            _write_mark(lock, self.epoch, head_of(db))
 
     @contextmanager
     def _turn(self) -> Iterator[int]:
@@ -162,12 +157,13 @@ class File:
 
     # Recognizing.
 
-    def _recognize(self, db: sqlite3.Connection, seen_epoch: str, seen: int) -> None:
-        """See to it that no number is given out twice. ``seen`` is how far the log was when it was last written to."""
+    def _recognize(self, db: sqlite3.Connection, lock: int, *, anew: bool = False) -> None:
+        """See to it that no number is given out twice. ``anew``: the file was opened just now."""
         self.epoch, incarnation = db.execute("SELECT epoch, incarnation FROM state").fetchone()
+        seen_epoch, seen = _read_mark(lock)
         if self.epoch == seen_epoch and head_of(db) < seen:
             self.begin_epoch(db)
-        elif self.epoch != seen_epoch or incarnation != self._incarnation:
+        elif self.epoch != seen_epoch or (anew and incarnation != self._incarnation):
             self._jump(db)
 
     def begin_epoch(self, db: sqlite3.Connection) -> None:
@@ -187,6 +183,18 @@ class File:
         (holes,) = db.execute("SELECT holes FROM state").fetchone()
         holes = json.dumps([*json.loads(holes), [head, after]])
         db.execute("UPDATE state SET incarnation = ?, holes = ?", (self._incarnation, holes))
+
+
+@contextmanager
+def _committed(db: sqlite3.Connection) -> Iterator[None]:
+    """What is done within is done as a whole, or not at all."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.rollback()
 
 
 def _read_mark(lock: int) -> tuple[str, int]:

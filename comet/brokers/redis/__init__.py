@@ -172,13 +172,16 @@ class RedisBroker:
         if piece.epoch != at.epoch:
             return None
         scratch = Log(piece.epoch, rules=rules)
-        for name in at.names:
-            scratch.adopt(name, piece.records[name].lost if name in piece.records else piece.floor)
+        lost = {name: piece.records[name].lost if name in piece.records else piece.floor for name in at.names}
+        for name, seq in lost.items():
+            scratch.adopt(name, seq)
         # Beyond the last entry of a channel that has more, another channel may have something first.
         bound = min([upto, *(found[-1].seq for found in piece.entries.values() if len(found) == PAGE)])
         for entry in sorted((entry for found in piece.entries.values() for entry in found), key=_seq):
             if entry.seq <= bound:
                 scratch.append(entry)
+        for name in newest:
+            scratch.rings[name].lost = lost[name]  # what was not read is skipped, not lost
         scratch.head, scratch.floor = bound, piece.floor
         page = scratch.read(at, size=size, limit=limit)
         return page if bound == upto else replace(page, more=True, told=scratch.missed(at.names, at.seq))

@@ -10,6 +10,7 @@
     * :class:`TooLarge` (413)
     * :class:`UnsupportedMedia` (415)
     * :class:`TooManyChannels` (429)
+    * :class:`SourceFailed`: a trigger's source is not well; it is tried again
     * :class:`Alarm`: a trigger can't go on before somebody mends something
     * :class:`Unavailable` (503): try again after ``retry_after`` seconds
         * :class:`Full`: no room for another stream
@@ -64,6 +65,10 @@ class UnsupportedMedia(CometError):
 
 class TooManyChannels(CometError):
     status_hint = 429
+
+
+class SourceFailed(CometError):
+    """A trigger's source can't be reached, or does not do what it should; the trigger is started again."""
 
 
 class Alarm(CometError):

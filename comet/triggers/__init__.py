@@ -27,7 +27,8 @@ class Trigger(Protocol):
     def run(self, publish: Publish) -> None:
         """Watch the source and publish, until ``stop``. What it raises, the supervisor tells and tries again.
 
-        Raise Alarm for what no repetition mends.
+        Raise SourceFailed where the source is not well, and Alarm for what no repetition mends: of these the log has
+        the sentence alone.
         """
 
     def stop(self) -> None:

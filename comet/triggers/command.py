@@ -15,6 +15,7 @@ from typing import Any
 from gevent import Timeout, subprocess
 from gevent.event import Event
 
+from ..core.errors import Alarm, SourceFailed
 from ..core.update import TEXT, Update
 from . import Publish, beats
 
@@ -77,17 +78,20 @@ class Command:
         self._kill()
 
     def _output(self) -> bytes:
-        self._process = subprocess.Popen(
-            self.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if self.errors else None,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if self.errors else None,
+                start_new_session=True,
+            )
+        except (FileNotFoundError, PermissionError) as error:
+            raise Alarm(f"{self.argv[0]} can't be run: {(error.strerror or str(error)).lower()}.") from error
         try:
             if self._stopping.is_set():
                 return b""  # while it was being started
-            with Timeout(self.timeout, TimeoutError(f"{self.argv[0]} took longer than {self.timeout:g} seconds")):
+            with Timeout(self.timeout, SourceFailed(f"{self.argv[0]} took longer than {self.timeout:g} seconds.")):
                 return self._read()
         finally:
             self._kill()

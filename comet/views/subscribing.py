@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import partial
 
 import gevent
@@ -171,7 +172,7 @@ def _freshen(comet: Worker, channel: str) -> None:
     """Wait a moment for a trigger that is woken by this: what it has published before it slept may be old."""
     if comet.started and comet.controller.watching.touch(channel):
         start = comet.controller.begin((channel,), None, 0)
-        with gevent.Timeout(FRESH, False):
+        with gevent.Timeout(FRESH, False), suppress(Unavailable):
             next(comet.controller.pages(Subscription(start.position)), None)
 
 

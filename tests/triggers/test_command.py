@@ -10,6 +10,7 @@ from pathlib import Path
 import gevent
 import pytest
 
+from comet.core.errors import Alarm, SourceFailed
 from comet.triggers.command import Command
 from comet.triggers.supervisor import Supervisor
 from tests.timing import PATIENCE
@@ -114,7 +115,7 @@ def test_a_program_that_takes_too_long_is_killed_with_its_children(
 ) -> None:
     """The trigger fails with a sentence, and the process group is gone."""
     command = shell(f"sleep 1000 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/self; wait", timeout=0.5 / PATIENCE)
-    with pytest.raises(TimeoutError, match=r"sh took longer than 0\.5 seconds"):
+    with pytest.raises(SourceFailed, match=r"sh took longer than 0\.5 seconds"):
         gevent.spawn(command.run, published).get(timeout=10 * PATIENCE)
     pids = [pid_in(tmp_path / "child"), pid_in(tmp_path / "self")]
     assert all(pids)
@@ -155,19 +156,20 @@ def test_what_the_program_left_running_dies_with_it(published: Published, tmp_pa
 
 
 @pytest.mark.parametrize("argv", [["no-such-program"], ["/"], ["/etc/passwd"]])
-def test_a_program_that_does_not_start_is_tried_again(
+def test_a_program_that_does_not_start_is_an_alarm(
     published: Published,
     caplog: pytest.LogCaptureFixture,
     argv: list[str],
 ) -> None:
-    """It may be installed by then; the log names it meanwhile."""
-    supervisor = Supervisor(published, first_pause=0.01, longest_pause=0.02)
+    """The log names it, once; it is tried again after a while, for it may be installed by then."""
+    supervisor = Supervisor(published, alarm_pause=0.01)
     supervisor.add(Command("starts never", argv, channel="a", seconds=1))
     with caplog.at_level(logging.ERROR, "comet"):
         supervisor.start()
-        wait(lambda: caplog.text.count("the trigger starts never failed") >= 2)
+        wait(lambda: supervisor.states[0].reconnects > 2)
     supervisor.stop()
-    assert argv[0] in caplog.text
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"comet: the trigger starts never has stopped: {argv[0]} can't be run: ")
     assert published == []
 
 
@@ -178,6 +180,6 @@ def test_no_descriptor_is_left_behind(published: Published) -> None:
     before = len(os.listdir("/proc/self/fd"))
     run_until(command, published, lambda: len(published) > 5)
     for _ in range(5):
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(Alarm, match=r"no-such-program can't be run: no such file or directory"):
             Command("test", ["no-such-program"], channel="a", seconds=1)._output()
     assert len(os.listdir("/proc/self/fd")) <= before

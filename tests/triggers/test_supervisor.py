@@ -11,7 +11,7 @@ import pytest
 from gevent.event import Event
 
 from comet.brokers.sqlite import SqliteBroker
-from comet.core.errors import Alarm
+from comet.core.errors import Alarm, SourceFailed
 from comet.core.update import Update
 from comet.triggers import Publish
 from comet.triggers.command import Command
@@ -318,3 +318,19 @@ def test_an_alarm_leaves_the_others_alone(supervisor: Supervisor, published: Pub
     supervisor.start()
     wait(lambda: len(published) > 10)
     assert str(Alarm("something is missing.")) == "something is missing."
+
+
+def test_of_our_own_errors_the_log_has_the_sentence_alone(
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They say what there is to say: a trace would only hide it."""
+
+    def fail(publish: Publish) -> object:
+        raise SourceFailed("MariaDB at 127.0.0.1:3306 can't be reached.")
+
+    supervisor.add(Scripted(fail))
+    supervisor.start()
+    wait(lambda: supervisor.states[0].reconnects > 1)
+    assert {(record.getMessage().partition(" s: ")[2], record.exc_info) for record in caplog.records} == {
+        ("MariaDB at 127.0.0.1:3306 can't be reached.", None)
+    }

@@ -12,7 +12,7 @@ import gevent
 from gevent.event import Event
 
 from ...brokers import Leases, Receipt
-from ...core.errors import Alarm, LeaseLost
+from ...core.errors import Alarm, CometError, LeaseLost
 from ...core.update import Update
 from ...watching import Watch
 from .. import Publish, Rereads, Trigger
@@ -70,9 +70,16 @@ class Supervised:
                 self.state.failed("failed", error)
                 if time.monotonic() - begun > terms.longest_pause:
                     pause = terms.first_pause  # it had been well for a while
-                log.exception("comet: the trigger %s failed; it is started again in about %.1f s", name, pause)
+                self._log(error, pause)
                 terms.stopping.wait(pause * random.uniform(0.8, 1.2))
                 pause = min(pause * 2, terms.longest_pause)
+
+    def _log(self, error: BaseException, pause: float) -> None:
+        text = "comet: the trigger %s failed; it is started again in about %.1f s"
+        if isinstance(error, CometError):
+            log.error(f"{text}: %s", self.trigger.name, pause, error)  # its text says everything
+        else:
+            log.error(text, self.trigger.name, pause, exc_info=error)
 
     def _tell(self, alarm: Alarm) -> None:
         """Say what somebody must mend: once, while it is the same."""

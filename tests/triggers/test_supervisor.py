@@ -170,6 +170,7 @@ class Workers:
         self.brokers = [SqliteBroker(path), SqliteBroker(path)]
         self.supervisors: list[Supervisor] = []
         self.calls = [0, 0]
+        self.broken = False
         for number, (broker, watch) in enumerate(zip(self.brokers, self.watches, strict=True)):
             broker.start(lambda names: None)
             supervisor = Supervisor(broker.publish, leases=broker, watch=lambda channel, watch=watch: watch)  # type: ignore[misc]
@@ -179,6 +180,8 @@ class Workers:
 
     def call(self, number: int) -> int:
         self.calls[number] += 1
+        if self.broken:
+            raise Alarm("it is broken.")
         return sum(self.calls)
 
     def turn(self, begun: bool) -> None:
@@ -238,6 +241,20 @@ def test_one_that_waits_for_its_turn_while_nobody_watches_goes_to_sleep(make: Ca
     workers.turn(False)
     wait(lambda: workers.phases == ["asleep", "asleep"])
     assert workers.calls[1 - leader] == 0
+
+
+def test_an_alarm_is_told_by_one_worker(make: Callable[..., Workers], caplog: pytest.LogCaptureFixture) -> None:
+    """The other waits for its turn; when somebody watches anew, it is tried at once."""
+    workers = make()
+    workers.broken = True
+    for count in (1, 2):
+        workers.turn(True)
+        wait(lambda count=count: workers.phases == ["alarm", "waiting"] and sum(workers.calls) == count)  # type: ignore[misc]
+        gevent.sleep(0.05)
+        workers.turn(False)
+        wait(lambda: workers.phases == ["asleep", "asleep"])
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) in (1, 2) and set(told) == {"comet: the trigger t has stopped: it is broken."}  # each says it once
 
 
 # What is known of them.

@@ -62,9 +62,6 @@ class Supervised:
                     self.state.phase = "ended"
                     log.info("comet: the trigger %s has ended", name)
                     return
-            except Alarm as alarm:
-                self._tell(alarm)
-                terms.stopping.wait(terms.alarm_pause)
             except (Exception, gevent.Timeout, SystemExit) as error:
                 # gevent's Timeout is no Exception, and a SystemExit would end the whole worker.
                 self.state.failed("failed", error)
@@ -104,7 +101,7 @@ class Supervised:
         leave = Event()
         guard = gevent.spawn(self._guard, watch, leave)
         try:
-            ended = self._run_in_turn(leave) if self.terms.leases else self._run(self.terms.publish)
+            ended = self._run_in_turn(leave) if self.terms.leases else self._run(self.terms.publish, leave)
             return ended and not leave.is_set() and not stopping.is_set()
         finally:
             guard.kill()
@@ -125,9 +122,9 @@ class Supervised:
         try:
             if not turn.begin(leave) or leave.is_set():
                 return False
-            self._run(turn.publish)
+            ended = self._run(turn.publish, leave)
             if turn.lease is not None:
-                return True
+                return ended
         except LeaseLost:
             self.trigger.stop()
         finally:
@@ -135,7 +132,9 @@ class Supervised:
         log.info("comet: another worker runs the trigger %s now", self.trigger.name)
         return False
 
-    def _run(self, publish: Publish) -> bool:
+    def _run(self, publish: Publish, leave: Event) -> bool:
+        """Run it. Returns whether it has ended by itself."""
+
         def publish_and_note(updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
             receipts = publish(updates, checkpoint)
             self.state.published(receipts, checkpoint)
@@ -144,6 +143,10 @@ class Supervised:
         self.state.phase, self.state.leader = "running", True
         try:
             self.trigger.run(publish_and_note)
+            return True
+        except Alarm as alarm:
+            self._tell(alarm)
+            leave.wait(self.terms.alarm_pause)  # in its turn: another worker would only say the same
+            return False
         finally:
             self.state.leader = False
-        return True

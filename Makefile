@@ -19,6 +19,10 @@ run: $(VENV)/.installed
 
 test: lint packages
 	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m pytest -q -m "not soak" --cov --cov-report=term:skip-covered $(TESTS)
+ifndef TESTS
+	@echo "What shows how updates are written, once more without direct writes:"
+	@env -u COMET_DEMO -u COMET_OPEN COMET_TEST_DIRECT_WRITES=0 $(BIN)/python -m pytest -q -m "delivers and not soak" tests/live
+endif
 
 lint: $(VENV)/.tests-installed
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy

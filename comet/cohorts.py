@@ -30,7 +30,7 @@ from .peers import Framing, Peer
 #: Subscribers that stand together. They are woken without a pause: 128 of them take a few milliseconds.
 COHORT = 128
 
-#: A cohort that has fewer left after a while is dissolved, if its members have another to stand in.
+#: A cohort with fewer left is dissolved when its members have another to stand in.
 FEW = 32
 
 #: Who shares bytes: (signature of the wire, framing, state, epoch and SEQ of the channels' newest entry).
@@ -123,6 +123,8 @@ class Cohorts:
         self._all: set[Cohort] = set()
         self._with_room: dict[Key, dict[Cohort, None]] = {}
         self._by_channel: dict[str, dict[Cohort, None]] = {}
+        #: How many times a socket was written to directly.
+        self.written = 0
 
     def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
         """Stand with those who have had the same, until they are woken, or this one alone. A subscriber that is not
@@ -198,6 +200,7 @@ class Cohorts:
         assert cohort.framing is not None
         data = cohort.framing(text) if text else b""
         short = cohort.send(data) if text else []
+        self.written += len(cohort.members) if text else 0
         for member, taken in short:
             if taken <= 0:
                 member.beating = frame is None
@@ -228,10 +231,13 @@ class Cohorts:
         self._full(cohort)
         position = cohort.position
         cohort.key = (*cohort.key[:2], cohort.state, position.epoch, self.log.last(position.names))
-        if len(cohort.members) < FEW and cohort.key in self._with_room:
-            self.wake(cohort)  # they find nothing new, and join that one
-        elif len(cohort.members) < COHORT:
-            self._with_room.setdefault(cohort.key, {})[cohort] = None
+        if len(cohort.members) < COHORT:
+            room = self._with_room.setdefault(cohort.key, {})
+            other = next(iter(room), cohort)
+            room[cohort] = None
+            fewer = min(cohort, other, key=lambda each: len(each.members))
+            if other is not cohort and len(fewer.members) < FEW:
+                self.wake(fewer)  # they find nothing new, and join where there is room
 
     def behind(self, names: Iterable[str]) -> list[Cohort]:
         """The cohorts that wait for one of these channels and have not had its newest entry."""

@@ -76,13 +76,6 @@ class Deliverer:
             self._more.set()
         self._pause.breathe()
 
-    def _beat(self, cohort: Cohort) -> None:
-        if cohort.framing is None or cohort.wire is None:
-            self._wake(cohort, beat=True)
-        elif cohort.asleep:
-            self._cohorts.write(cohort, cohort.wire.heartbeat(cohort.state))
-            breathe()
-
     def _wake(self, cohort: Cohort, *, beat: bool = False) -> None:
         self._cohorts.wake(cohort, beat=beat)
         # They run at the next turn: at most a full cohort of them, then room for timers and sockets.
@@ -91,13 +84,21 @@ class Deliverer:
             self._woken = 0
             turn()
 
+    def beat(self) -> None:
+        """Let everybody know who has heard nothing for long that the connection lives."""
+        for cohort in self._cohorts.due(time.monotonic()):
+            if cohort.framing is None or cohort.wire is None:
+                self._wake(cohort, beat=True)
+            elif cohort.asleep:
+                self._cohorts.write(cohort, cohort.wire.heartbeat(cohort.state))
+                breathe()
+
     def _tick(self) -> None:
         """Make heartbeats due and let time pass, for ever."""
         pace = min(1.0, self._cohorts.heartbeat / 10)
         while True:
             gevent.sleep(pace)
-            for cohort in self._cohorts.due(time.monotonic()):
-                self._beat(cohort)
+            self.beat()
             self._tidy()
 
 

@@ -37,6 +37,12 @@ def inside() -> dict[str, int]:
     }
 
 
+@app.get("/inside/written")
+def written() -> dict[str, int]:
+    """How many times a socket was written to directly."""
+    return {"written": app.extensions["comet"].worker.controller._cohorts.written}
+
+
 def _resident() -> int:
     """Bytes of memory that the process takes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -18,6 +18,8 @@ from tests.timing import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "test-key"
+#: None: as it is by default. The tests that show how updates are written are run with 0, too.
+DIRECT_WRITES = os.environ.get("COMET_TEST_DIRECT_WRITES")
 
 
 def free_port() -> int:
@@ -35,7 +37,12 @@ class Server:
         self.arguments = arguments
         self.app = app
         self.conf = conf or str(ROOT / "gunicorn.conf.py")
-        self.settings = {"bind": f"127.0.0.1:{self.port}", "publish_key": KEY, **settings}
+        self.settings = {
+            "bind": f"127.0.0.1:{self.port}",
+            "publish_key": KEY,
+            "direct_writes": DIRECT_WRITES,
+            **settings,
+        }
         self.folder = tempfile.TemporaryDirectory(prefix="comet-test-")
         self.log_path = Path(self.folder.name) / "log"
         self.process: subprocess.Popen[bytes] | None = None

@@ -25,6 +25,9 @@ from tests.live.server import Server
 from tests.timing import PATIENCE, until
 
 
+pytestmark = pytest.mark.delivers
+
+
 STREAMS = 2000
 SLOW = 30
 VISITORS = 200

@@ -19,6 +19,9 @@ from tests.live.test_gaps import check_exact
 from tests.timing import PATIENCE, until
 
 
+pytestmark = pytest.mark.delivers
+
+
 WRITE_TIMEOUT = 2.0 * PATIENCE
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.live.server import Server
+
+
+pytestmark = pytest.mark.delivers
 
 
 def test_an_update_reaches_a_waiting_subscriber(server: Server) -> None:

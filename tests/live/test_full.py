@@ -13,6 +13,9 @@ from tests.live.server import Server
 from tests.timing import until
 
 
+pytestmark = pytest.mark.delivers
+
+
 MOST = 5
 
 

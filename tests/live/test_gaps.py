@@ -22,6 +22,9 @@ from tests.live.server import Server
 from tests.timing import until
 
 
+pytestmark = pytest.mark.delivers
+
+
 RULES = """
 [channels."count.*"]
 history = 5

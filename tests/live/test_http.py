@@ -18,6 +18,9 @@ from tests.live.server import Server
 from tests.timing import until
 
 
+pytestmark = pytest.mark.delivers
+
+
 STREAMS = [wire for wire, made in WIRES.items() if not made.one_shot]
 
 

@@ -15,6 +15,9 @@ from tests.live.server import Server
 from tests.timing import until
 
 
+pytestmark = pytest.mark.delivers
+
+
 STREAMS = ["sse", "sse?envelope=1", "ndjson", "text", "multipart", "html", "iframe"]
 
 

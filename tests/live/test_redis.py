@@ -15,6 +15,9 @@ from tests.live.server import Server, free_port
 from tests.timing import until
 
 
+pytestmark = pytest.mark.delivers
+
+
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     need("openssl")

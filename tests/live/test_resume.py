@@ -15,6 +15,9 @@ from tests.live.readers import Item, Seen
 from tests.live.server import Server
 
 
+pytestmark = pytest.mark.delivers
+
+
 CUTS = 200
 #: A publisher waits when it is so many updates ahead: so that a client is now in the history, now at the head.
 AHEAD = 200

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 
+import pytest
 import requests
 
 from tests.live.clients import Crowd, Response, Subscriber, connect, crowd
@@ -21,6 +22,9 @@ from tests.live.readers import CONFLATING, EVERY, LASTING, SSE, TELLING, Missed,
 from tests.live.server import Server
 from tests.live.test_departures import HALVES
 from tests.timing import PATIENCE, until
+
+
+pytestmark = pytest.mark.delivers
 
 
 DRAIN = 2.0

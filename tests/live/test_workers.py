@@ -21,6 +21,9 @@ from tests.live.server import Server
 from tests.timing import until
 
 
+pytestmark = pytest.mark.delivers
+
+
 WORKERS = 4
 STREAMS = 200
 CHANNELS = ("a", "b", "c")

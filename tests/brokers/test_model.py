@@ -198,6 +198,7 @@ def test_redis_is_as_the_model_says(
     """One worker, and two that share a prefix; reading takes several pages, and a worker far behind starts anew."""
     monkeypatch.setattr(redis.connection, "socket", gevent.socket)
     monkeypatch.setattr(comet.brokers.redis, "PAGE", 3)
+    monkeypatch.setattr(comet.brokers.redis, "SOON", 10 * PATIENCE)
     for name, few in {"CHANNELS": 2, "ROWS": 2, "MANY": 9}.items():
         monkeypatch.setattr(window, name, few)
     run(type("OfThisServer", (RedisMachine,), {"server": server, "limits": limits}), examples)

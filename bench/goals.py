@@ -135,7 +135,7 @@ def _brokers() -> Iterator[Goal]:
         late = figure("across", two, "p50", MS)
         yield Goal(f"Publishing to delivery, 2 workers, median: {broker}", late, most=3, unit=" ms")
     own = figure("stall", "sqlite, 4 workers", "own", MS)
-    yield Goal("Hub late while 4 workers publish to SQLite, p99", own, most=10, unit=" ms")
+    yield Goal("Hub late by its own doing while 4 workers publish to SQLite, p99", own, most=10, unit=" ms")
 
 
 GOALS = (*_fanout(), *_bursts(), *_waking(), *_full(), *_http(), *_growth(), *_brokers())

@@ -73,10 +73,19 @@ class Connection:
         self._sock: socket.socket | None = None
 
     def send(self, request: bytes) -> None:
+        if self._has_ended():
+            self.close()
         if self._sock is None:
             self._sock = socket.create_connection(self._server.address, timeout=PATIENCE)
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock.sendall(request)
+
+    def _has_ended(self) -> bool:
+        """Whether the server has closed it, having waited for another request for long enough."""
+        poll = select.poll()
+        if self._sock is not None:
+            poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def fileno(self) -> int:
         assert self._sock is not None

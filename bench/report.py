@@ -12,6 +12,7 @@ from statistics import median
 from .goals import GOALS
 from .picture import picture
 from .rounds import Results
+from .servers import Server
 from .works import Figures, Measure, Work, medians, number
 
 
@@ -118,7 +119,9 @@ def write(folder: Path, run: Run) -> None:
         if len(results) > 3:
             (pictures / f"performance-{work.name}.svg").write_text(picture(work, results), encoding="utf-8")
             shown = f"\n\n![the same as bars](pictures/performance-{work.name}.svg)"
-        sections.append(f"## {work.title}\n\n{work.text}\n\n{work_table(work, results)}{shown}")
+        count = max(map(len, results.values()), default=0)
+        counted = f"{count} rounds." if count > 1 else "One round."
+        sections.append(f"## {work.title}\n\n{work.text} {counted}\n\n{work_table(work, results)}{shown}")
     page = PAGE.format(
         machine="\n".join(f"* {fact}" for fact in machine()),
         goals=goals(run),
@@ -131,6 +134,6 @@ def write(folder: Path, run: Run) -> None:
 
 def _servers(run: Run) -> Iterator[str]:
     """A row for each that was measured."""
-    seen: Mapping[type, None] = {row.server: None for work in run.results for row in work.rows}
+    seen: Mapping[type[Server], None] = {row.server: None for work in run.results for row in work.rows}
     for server in seen:
         yield f"| {server.name} | {server.title} | {server.version()} |"

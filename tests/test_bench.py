@@ -167,7 +167,7 @@ def test_the_page_has_every_work_and_what_failed(tmp_path: Path) -> None:
     run = Run({WORK: RESULTS | {"third": [], "fourth": []}}, {"third (work)": "it was not there"})
     write(tmp_path, run)
     page = (tmp_path / "performance.md").read_text(encoding="utf-8")
-    assert "## A work\n\nWhat is done.\n\n|" in page
+    assert "## A work\n\nWhat is done. 3 rounds.\n\n|" in page
     assert "Failed: third (work): it was not there" in page
     assert page.count("not measured") == len(GOALS)
     assert "(pictures/performance-work.svg)" in page

@@ -94,52 +94,38 @@ class Mirror:
         if version == self._version:
             return False
         with _snapshot(db) as state:
-            if state.epoch == self.log.epoch:
-                if state.head < self.log.head:
-                    raise Outdated
-                more = self._follow(db, state)
-                if not more:
-                    self._version = version
-                return more
+            if not self._has_missed(state):
+                if self._follow(db, state):
+                    return True
+                self._version = version
+                return False
         self._begin()
         return True
+
+    def _has_missed(self, state: _State) -> bool:
+        """Whether it is another log, or something was dropped from it that was never seen here."""
+        return state.epoch != self.log.epoch or state.dropped > self.log.head
 
     def _follow(self, db: sqlite3.Connection, state: _State) -> bool:
         """Append what comes next, without a switch in between: others look too. Return whether there is more."""
         own = self.log
+        if state.head < own.head:
+            raise Outdated
         rows = _rows(db, "seq > ? ORDER BY seq", own.head)
-        more = len(rows) == ROWS
-        upto = rows[-1][0] if more else state.head
-        names = self._miss(db, state, upto) if state.dropped > own.head else set()
-        if state.floor <= upto:
-            own.floor = max(own.floor, state.floor)
-        own.holes = state.holes
+        own.floor, own.holes = max(own.floor, state.floor), state.holes
         for row in rows:
             own.append(_entry(state.epoch, row))
-            names.add(row[1])
-        own.head = upto
-        if names:
-            self.deliver(names)
-        return more
-
-    def _miss(self, db: sqlite3.Connection, state: _State, upto: int) -> set[str]:
-        """Something was dropped from the file before it was seen here: find out of which channels, as far as here."""
-        own = self.log
-        lost = dict(db.execute("SELECT name, lost FROM channel").fetchall())
-        names = {name for name in {*lost, *own.rings} if own.head < lost.get(name, state.floor) <= upto}
-        for name in names:
-            ring = own.open(name)
-            before = ring.weight
-            ring.skip(lost.get(name, state.floor))
-            own.weight += ring.weight - before
-            if name in lost:
-                own.adopt(name, lost[name])
-        return names
+        if rows:
+            self.deliver({row[1] for row in rows})
+        if len(rows) == ROWS:
+            return True
+        own.head = state.head
+        return False
 
     def _begin(self) -> None:
         """Take over all that the file has, in one snapshot: aside, so that nobody reads half of it."""
         with self._beginning, closing(connect(self.path)) as db, _snapshot(db) as state:
-            if state.epoch == self.log.epoch:
+            if not self._has_missed(state):
                 return  # another greenlet has done it
             other = Log(state.epoch, rules=self.log.rules, limit=self.log.limit)
             other.floor, other.holes = state.floor, state.holes
@@ -152,7 +138,7 @@ class Mirror:
                 if len(rows) < ROWS:
                     other.head = state.head
                 breathe()
-            if self.log.epoch:
+            if self.log.epoch not in ("", state.epoch):
                 log.error("comet: %s: the log begins anew, with epoch %s.", self.path, state.epoch)
             for name in self.log.rings:
                 other.open(name)

@@ -326,7 +326,8 @@ class Machine(RuleBasedStateMachine):
     def nobody_knows_more_than_was_accepted(self) -> None:
         for worker in self.workers:
             assert worker.log.head <= self.model.head
-            assert worker.log.floor <= self.model.floor
+            # One with little memory forgets channels that its broker still has: it asks, and tells no gap.
+            assert worker.log.floor <= self.model.floor or worker.log.limit < PLENTY
             assert worker.log.epoch == self.model.epoch
 
     # What readers do.

@@ -113,9 +113,7 @@ class Comet:
 
         def decorate(call: F) -> F:
             name = f"{call.__module__}:{getattr(call, '__qualname__', 'call')}"
-            timer = Timer(
-                name, seconds, call, channel=channel, type=type, event=event, repeat=repeat, always=always
-            )
+            timer = Timer(name, seconds, call, channel=channel, type=type, event=event, repeat=repeat, always=always)
             self.worker.add(timer)
             return call
 

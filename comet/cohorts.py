@@ -145,10 +145,9 @@ class Cohorts:
         # Also if it was told to end while it was writing: nobody will wake it for that again.
         if position.seq < last or position.epoch != epoch or subscription.gone or subscription.leaving:
             return None
-        # Where the newest entry of its channels is: whoever has had that stands here, wherever the head is.
         wire, peer = subscription.wire, subscription.peer
         signature = wire.key if wire else position.names
-        key = (signature, peer.framing if peer else None, subscription.state, epoch, last)
+        key = (signature, peer.framing if peer else None, subscription.state, epoch, self._place(position))
         room = self._with_room.get(key)
         cohort = next(iter(room)) if room else self._gather(key, subscription)
         cohort.members[subscription] = getcurrent()
@@ -215,7 +214,7 @@ class Cohorts:
         if text or frame is None:
             self._postpone(cohort)
         if frame is not None and cohort.members:
-            self._place(cohort)
+            self._move(cohort)
 
     def _part(self, member: Subscription) -> None:
         """Take a member out and wake it. Its cohort must not have been woken."""
@@ -226,11 +225,16 @@ class Cohorts:
         # Should the cohort be woken before this runs, this comes first all the same: callbacks keep their order.
         get_hub().loop.run_callback(greenlet.switch, cohort.event)
 
-    def _place(self, cohort: Cohort) -> None:
-        """Let a cohort that has moved be found where it stands now."""
+    def _place(self, position: Position) -> int:
+        """Where a reader stands that is caught up: at the newest entry of its channels, wherever the head is. A broker
+        may have given it more than this log has: then it has had what is still to come here, and stands by itself."""
+        return position.seq if position.seq > self.log.head else self.log.last(position.names)
+
+    def _move(self, cohort: Cohort) -> None:
+        """Let a cohort that was written to be found where it stands now."""
         self._full(cohort)
         position = cohort.position
-        cohort.key = (*cohort.key[:2], cohort.state, position.epoch, self.log.last(position.names))
+        cohort.key = (*cohort.key[:2], cohort.state, position.epoch, self._place(position))
         if len(cohort.members) < COHORT:
             room = self._with_room.setdefault(cohort.key, {})
             other = next(iter(room), cohort)

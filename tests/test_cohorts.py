@@ -57,6 +57,20 @@ def test_updates_of_other_channels_do_not_part_a_cohort() -> None:
     assert waiting(cohorts, "a").cohort is not first.cohort
 
 
+def test_who_is_ahead_of_this_log_does_not_stand_with_those_who_are_at_its_head() -> None:
+    """A broker may have given a reader more than this worker has yet: it would be given that again."""
+    cohorts = make()
+    publish(cohorts.log, "a")
+    at_the_head = waiting(cohorts, "a")
+    ahead = Subscription(Position(("a",), 3, cohorts.log.epoch), SSE(("a",)))
+    cohorts.join(ahead)
+    assert ahead.cohort is not at_the_head.cohort
+    assert ahead.position.seq == 3
+    publish(cohorts.log, "a")
+    later = waiting(cohorts, "a")
+    assert later.cohort is not ahead.cohort
+
+
 def test_a_cohort_takes_no_more_than_its_size() -> None:
     """The next one begins another, and each is found when its channel has news."""
     cohorts = make()

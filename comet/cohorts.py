@@ -226,9 +226,10 @@ class Cohorts:
         get_hub().loop.run_callback(greenlet.switch, cohort.event)
 
     def _place(self, position: Position) -> int:
-        """Where a reader stands that is caught up: at the newest entry of its channels, wherever the head is. A broker
-        may have given it more than this log has: then it has had what is still to come here, and stands by itself."""
-        return position.seq if position.seq > self.log.head else self.log.last(position.names)
+        """Where a reader stands: at the newest entry of its channels, wherever the head is, if it is caught up. Who is
+        behind it, or was given more by the broker than this log has yet, stands at its own cursor."""
+        last = self.log.last(position.names)
+        return last if last <= position.seq <= self.log.head else position.seq
 
     def _move(self, cohort: Cohort) -> None:
         """Let a cohort that was written to be found where it stands now."""

@@ -64,12 +64,15 @@ class Frames:
         key = (wire.key, reader.state, position.epoch, position.seq, position.told)
         known = self._made.get(key)
         if known is None and self.broker.log.has_news(position):
-            known = self._remember(key, self._make(reader, wire))
+            made = self._made
+            known = self._make(reader, wire)
+            if made is self._made:  # else the log has changed while the broker read
+                self._remember(key, known)
         return known
 
     def forget(self) -> None:
         """The log has changed: frames end elsewhere now."""
-        self._made.clear()
+        self._made = {}
         self._weight = 0
 
     def _make(self, reader: Reader, wire: Wire) -> Frame:
@@ -77,9 +80,8 @@ class Frames:
         text, state = wire.frame(page.entries, page.gap, reader.state)
         return Frame(text, state, page.epoch, page.seq, page.told, page.more, page.ended)
 
-    def _remember(self, key: Key, frame: Frame) -> Frame:
+    def _remember(self, key: Key, frame: Frame) -> None:
         self._weight += len(frame.text) + 500
         if self._weight > REMEMBERED:
             self.forget()
         self._made[key] = frame
-        return frame

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import gevent
 import pytest
@@ -11,6 +13,8 @@ from comet.cohorts import COHORT, Cohorts, Subscription
 from comet.core.log import Log, Position
 from comet.core.update import Update
 from comet.core.wire import SSE, Multipart, Text
+from comet.frames import Frame
+from comet.peers import chunked
 
 
 def waiting(cohorts: Cohorts, *names: str, wire: type = SSE) -> Subscription:
@@ -69,6 +73,23 @@ def test_who_is_ahead_of_this_log_does_not_stand_with_those_who_are_at_its_head(
     publish(cohorts.log, "a")
     later = waiting(cohorts, "a")
     assert later.cohort is not ahead.cohort
+
+
+def test_nobody_stands_with_a_cohort_that_was_written_a_part_only() -> None:
+    """It is behind still, and is found so; who is at the head would be given again what it lacks."""
+    cohorts = make()
+    peer: Any = SimpleNamespace(framing=chunked, send=len)
+    cohorts.log.open("a")
+    first, newcomer = (Subscription(Position(("a",), seq, cohorts.log.epoch), SSE(("a",)), peer) for seq in (0, 2))
+    cohort = cohorts.join(first)
+    assert cohort is not None
+    publish(cohorts.log, "a")
+    publish(cohorts.log, "a")
+    cohorts.write(cohort, b"x", Frame(b"x", cohort.state, cohorts.log.epoch, 1, (), more=True, ended=False))
+    cohorts.join(newcomer)
+    assert newcomer.cohort is not cohort
+    assert (first.position.seq, newcomer.position.seq) == (1, 2)
+    assert cohorts.behind(["a"]) == [cohort]
 
 
 def test_a_cohort_takes_no_more_than_its_size() -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import socket as native
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import gevent
 import gevent.socket
 import pytest
 
 from comet.brokers.memory import MemoryBroker
-from comet.cohorts import COHORT, FEW
+from comet.cohorts import COHORT, FEW, Subscription
 from comet.controller import Controller
+from comet.core.log import Page, Position
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
 from comet.core.wire import SSE, Multipart, Text, Wire
@@ -158,6 +160,48 @@ def test_several_channels_come_merged_in_order(controller: Controller, open: Ope
             gevent.sleep(0)
     wait(lambda: b"49\n" in stream.read())
     assert stream.body == b"".join(b"%d\n" % number for number in range(50))
+
+
+def test_what_comes_while_a_broker_reads_is_written_next(
+    controller: Controller, open: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker may ask its server, and let others run meanwhile. What it returns then is not up to the head any more,
+    and not what others are written later."""
+    streams = [open("a", wire=Text), open("a", wire=Text)]
+    read, made = controller.broker.since, []
+
+    def since(*args: Any, **options: Any) -> Page:
+        page = read(*args, **options)
+        made.append(page)
+        if len(made) == 1:
+            publish(controller, "a", "2")
+        return page
+
+    monkeypatch.setattr(controller.broker, "since", since)
+    publish(controller, "a", "1")
+    wait(lambda: all(b"2\n" in stream.read() for stream in streams))
+    assert [stream.body for stream in streams] == [b"1\n2\n"] * 2
+    assert [[entry.data for entry in page.entries] for page in made] == [[b"1"], [b"2"]]
+
+
+def test_a_frame_that_was_overtaken_while_it_was_made_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others would end where it ends, and nobody would know that there is more."""
+    controller = Controller(MemoryBroker())
+    frames, wire = controller._frames, SSE(("a",))
+    reader = Subscription(Position(("a",), 0, controller.log.epoch), wire)
+    publish(controller, "a", "1")
+    read = controller.broker.since
+
+    def overtaken(*args: Any, **options: Any) -> Page:
+        page = read(*args, **options)
+        publish(controller, "a", "2")
+        frames.forget()
+        return page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(controller.broker, "since", overtaken)
+        assert (frame := frames.after(reader, wire)) and frame.seq == 1
+    assert (frame := frames.after(reader, wire)) and frame.seq == 2
 
 
 def test_who_reads_slowly_gets_every_byte_and_keeps_nobody_waiting(controller: Controller, open: Open) -> None:

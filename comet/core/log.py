@@ -158,6 +158,15 @@ class Log:
         if self.weight > self.limit:
             self._evict()
 
+    def skip(self, name: str, seq: int) -> bool:
+        """Nothing of a channel up to there is kept, unless it has come here. Return whether that is news."""
+        ring = self.open(name)
+        before = ring.weight
+        if is_news := ring.last < seq:
+            ring.skip(seq)
+        self.weight += ring.weight - before
+        return is_news
+
     def tick(self, now: float, used: Container[str]) -> Iterator[None]:
         """Let time pass: expire old updates, stop telling old ends, forget channels that nobody needs for 60 s.
 

@@ -413,6 +413,27 @@ def let_pass(controller: Controller, seconds: int) -> None:
         broker(controller)._tidy()
 
 
+def test_a_worker_that_is_far_behind_tells_what_was_trimmed_before_it_came_there(make: Make) -> None:
+    """It catches up piece by piece, and readers go along: each piece tells what the file lacks of it."""
+    rules = Rules(Rule(history=1000), {"short": Rule(history=3)})
+    one, two = make(rules=rules), make(rules=rules)
+    cursor = publish(one, "0")
+    wait(lambda: two.log.head == 1)
+    freeze(two)
+    publish(one, "lost", "lost", "lost", channel="short")
+    publish(one, *map(str, range(150)))
+    publish(one, "kept", "kept", "kept", channel="short")
+    broker(two)._mirror._look_once()
+    page = two.log.read(two.begin(("a", "short"), cursor, None).position)
+    assert 1 < page.seq < one.log.head
+    assert page.gap == Gap(cursor, page.entries[0].id, "trimmed")
+    two.broker.catch_up()  # type: ignore[attr-defined]
+    rest = two.log.read(two.begin(("a", "short"), f"{page.epoch}-{page.seq}", None).position)
+    assert rest.gap is None
+    texts = [entry.data.decode() for entry in (*page.entries, *rest.entries) if isinstance(entry, Update)]
+    assert texts == [*map(str, range(150)), "kept", "kept", "kept"]
+
+
 @pytest.mark.parametrize("others", [0, 250])
 @pytest.mark.parametrize("fate", ["too old", "forgotten", "made anew"])
 def test_a_worker_that_was_frozen_tells_what_it_has_missed(make: Make, fate: str, others: int) -> None:

@@ -527,6 +527,19 @@ def test_an_entry_that_names_an_unknown_one_before_it_is_a_hole() -> None:
     assert filled.log.weight == OVERHEAD + 1
 
 
+def test_what_a_broker_has_dropped_before_it_came_here_is_skipped() -> None:
+    """What has come here already stays."""
+    filled = Filled()
+    filled.publish("a")
+    filled.publish("a")
+    filled.publish("b")
+    assert not filled.log.skip("a", 2)
+    assert filled.ids(filled.read("a", seq=0)) == [1, 2]
+    assert filled.log.skip("a", 3)
+    assert gap(filled.read("a", seq=2)) == (f"{EPOCH}-2", None, "trimmed")
+    assert filled.log.weight == OVERHEAD + 1
+
+
 @pytest.mark.parametrize(("seq", "reason"), [(3, None), (4, "future"), (102, "future"), (103, None), (104, "future")])
 def test_a_cursor_in_a_hole_of_the_numbers_is_one_from_the_future(seq: int, reason: str | None) -> None:
     """Its owner has seen updates that this log never had: it is told, and given what is kept."""

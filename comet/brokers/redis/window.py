@@ -179,7 +179,7 @@ class Window:
         for _ in _fill(self.log, answer, records, entries):
             pass  # without a breath: what is lost is known when all is done
         for name in forgotten:
-            _skip(self.log, name, answer.floor)
+            self.log.skip(name, answer.floor)
         self._has_grown(forgotten.union(records))
 
     def _read(self, answer: Answer, after: int) -> tuple[dict[str, Record], list[Entry]]:
@@ -225,18 +225,9 @@ def _fill(log: Log, answer: Answer, records: Mapping[str, Record], entries: Iter
         if count % ROWS == 0:
             yield
     for name, record in records.items():
-        _skip(log, name, record.last if record.last <= answer.head else min(record.lost, answer.head))
+        log.skip(name, record.last if record.last <= answer.head else min(record.lost, answer.head))
     log.floor, log.holes = max(log.floor, answer.floor), answer.holes
     log.head = max(log.head, answer.head)
-
-
-def _skip(log: Log, name: str, seq: int) -> None:
-    """Nothing of a channel up to there is kept, unless it is here."""
-    ring = log.open(name)
-    before = ring.weight
-    if ring.last < seq:
-        ring.skip(seq)
-    log.weight += ring.weight - before
 
 
 def _weight(entries: Iterable[Entry]) -> int:

@@ -111,16 +111,27 @@ class Mirror:
         own = self.log
         if state.head < own.head:
             raise Outdated
-        rows = _rows(db, "seq > ? ORDER BY seq", own.head)
+        before, rows = own.head, _rows(db, "seq > ? ORDER BY seq", own.head)
+        more = len(rows) == ROWS
+        upto = rows[-1][0] if more else state.head
         own.floor, own.holes = max(own.floor, state.floor), state.holes
         for row in rows:
             own.append(_entry(state.epoch, row))
-        if rows:
-            self.deliver({row[1] for row in rows})
-        if len(rows) == ROWS:
-            return True
-        own.head = state.head
-        return False
+        names = {row[1] for row in rows}
+        if upto - before > len(rows):
+            names |= self._skip(db, before, upto)
+        own.head = upto
+        if names:
+            self.deliver(names)
+        return more
+
+    def _skip(self, db: sqlite3.Connection, before: int, upto: int) -> set[str]:
+        """Something between these was trimmed already: those who go on from here are told. Return its channels."""
+        names = set()
+        for name, lost in db.execute("SELECT name, lost FROM channel WHERE lost > ?", (before,)).fetchall():
+            if self.log.skip(name, min(lost, upto)):
+                names.add(name)
+        return names
 
     def _begin(self) -> None:
         """Take over all that the file has, in one snapshot: aside, so that nobody reads half of it."""

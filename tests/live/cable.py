@@ -53,8 +53,8 @@ class Cable:
         return self._process.stdout.readline().strip()
 
 
-def ports(pid: int) -> set[int]:
-    """The local ports of all TCP connections of a process."""
+def ports(pid: int) -> list[int]:
+    """The local ports of all TCP sockets of a process, those that listen too."""
     sockets = set()
     for file in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -62,7 +62,7 @@ def ports(pid: int) -> set[int]:
         except OSError:
             pass  # closed just now
     rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-    return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in sockets}
+    return [int(row[1].partition(":")[2], 16) for row in rows if row[9] in sockets]
 
 
 class Forwarder:
@@ -122,7 +122,7 @@ class Forwarder:
         else:
             self.out, self.pulled = int(pid), verb == "pull"
             self.mended.clear()
-            for port in ports(self.out) & self.connections.keys():
+            for port in self.connections.keys() & ports(self.out):
                 self.cut(port)
 
 

@@ -32,7 +32,7 @@ from tests.live.clients import Crowd, Subscriber, crowd
 from tests.live.publishers import in_background
 from tests.live.readers import TELLING, Item, Missed, Seen
 from tests.live.server import Server
-from tests.timing import until
+from tests.timing import PATIENCE, until
 
 
 WORKERS = 4
@@ -45,20 +45,21 @@ RULES = """
 history = 20
 """
 
-#: Seconds in which a share is published, if nothing happens.
-SHARE = 2.5
+#: Seconds after which something that should come about has not.
+PATIENT = 60 * PATIENCE
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a storm is."""
+    """How large a storm is. ``share``: seconds in which the updates of one fault are published, if nothing happens."""
 
     subscribers: int
     updates: int
+    share: float
 
 
-FULL = Size(subscribers=400, updates=10_000)
-SMALL = Size(subscribers=100, updates=2_000)
+FULL = Size(subscribers=400, updates=10_000, share=2.5)
+SMALL = Size(subscribers=100, updates=2_000, share=1.5)
 
 
 class Publisher:
@@ -90,7 +91,10 @@ class Publisher:
 
     def _accepted(self, updates: Sequence[Update]) -> list[Cursor]:
         """Publish these until they are accepted; return their places."""
+        deadline = time.monotonic() + PATIENT
         while True:
+            assert self.storm.server.runs, "the server has ended"
+            assert time.monotonic() < deadline, f"not accepted within {PATIENT} s"
             try:
                 answer = self._post_one(updates[0]) if len(updates) == 1 else self._post(updates)
                 if answer.status_code in (200, 201):
@@ -211,6 +215,7 @@ class Storm:
         self.size = size
         self.random = random.Random(seed)
         self.oracle = Oracle()
+        self.begun = time.monotonic()
         self.publishers = [Publisher(self, name) for name in range(PUBLISHERS)]
         self._one = threading.Lock()
 
@@ -231,10 +236,10 @@ class Storm:
             clients = [Faithful(self, people, begin, restless=n % 2 == 0) for n in range(self.size.subscribers)]
 
             def wait(state: Callable[[], object], what: str) -> None:
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + PATIENT
                 while not state():
                     now = time.monotonic()
-                    assert now < deadline, f"not within 60 s: {what}"
+                    assert now < deadline, f"not within {PATIENT} s: {what}"
                     people.turn()
                     for client in clients:
                         client.look_after(now)
@@ -245,17 +250,24 @@ class Storm:
                     strikes = self.due + share * self.random.uniform(0.1, 0.5)
                     self.allow(share)
                     wait(lambda strikes=strikes: self.done >= strikes, f"publishing before {fault.__name__}")
-                    print(f"{self.done} updates: {fault.__name__}", flush=True)
+                    self._say(fault.__name__)
                     happening = beside.submit(fault, self)
                     wait(happening.done, fault.__name__)
                     happening.result()
+                    self._say(f"{fault.__name__} is over")
                     wait(lambda: self.done == self.due, f"publishing after {fault.__name__}")
                 stop()
             ends = self._end()
+            self._say("the end")
             wait(lambda: all(client.has_seen(ends) for client in clients), "everybody at the end")
+            self._say("everybody is there")
         assert len(self.oracle.acknowledged) == self.size.updates + len(CHANNELS)
         for client in clients:
             client.check()
+
+    def _say(self, what: str) -> None:
+        """Seen when the test fails."""
+        print(f"{time.monotonic() - self.begun:5.1f} s, {self.done} updates: {what}", flush=True)
 
     @property
     def due(self) -> int:
@@ -264,7 +276,7 @@ class Storm:
     def allow(self, share: int) -> None:
         for n, publisher in enumerate(self.publishers):
             publisher.due += share * (n + 1) // PUBLISHERS - share * n // PUBLISHERS
-            publisher.pause = SHARE * PUBLISHERS / share
+            publisher.pause = self.size.share * PUBLISHERS / share
 
     def _end(self) -> dict[str, str]:
         """Publish one more update to each channel; return their ids."""

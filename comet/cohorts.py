@@ -33,7 +33,7 @@ COHORT = 128
 #: A cohort with fewer left is dissolved when its members have another to stand in.
 FEW = 32
 
-#: Who shares bytes: (signature of the wire, framing, state, epoch and SEQ of the channels' newest entry).
+#: Who shares bytes: (signature of the wire, framing, state, epoch and SEQ of the place; see ``Cohorts._place``).
 Key = tuple[object, Framing | None, State, str, int]
 
 
@@ -87,7 +87,7 @@ class Cohort:
 
     @property
     def place(self) -> tuple[str, int]:
-        """Epoch and SEQ of its channels' newest entry, when it was last at the head."""
+        """Epoch and SEQ of where it stands; at the head that is the newest entry of its channels."""
         return self.key[3:]
 
     @property

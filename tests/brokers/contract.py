@@ -8,9 +8,9 @@ from collections.abc import Callable, Container, Sequence
 import gevent
 import pytest
 
-from comet.brokers import Broker, Receipt, Watches
+from comet.brokers import Broker, Leases, Receipt, Watches
 from comet.core.cursor import Cursor
-from comet.core.errors import NotFound, TooManyChannels
+from comet.core.errors import LeaseLost, NotFound, TooManyChannels
 from comet.core.log import REMEMBERED, Entry, Gap, Position
 from comet.core.rules import Rule, Rules
 from comet.core.update import BINARY, Closed, Update
@@ -393,6 +393,34 @@ class BrokerContract:
         self.let_pass(broker, 200, used=set(names[:9999]))
         assert self.publish(broker, "x", channel="one.more")
         assert broker.log.published == 10_000
+
+
+class LeasesContract:
+    """What a broker does whose workers share triggers. Give it a fixture ``pair``: two brokers of one log, started."""
+
+    @pytest.fixture
+    def pair(self) -> tuple[Broker, Broker]:
+        raise NotImplementedError
+
+    def test_one_worker_at_a_time_has_a_lease(self, pair: tuple[Broker, Broker]) -> None:
+        """Another takes over when it is given back or has run out; who comes late publishes nothing."""
+        one, two = pair
+        assert isinstance(one, Leases)
+        assert isinstance(two, Leases)
+        lease = one.lease("t", 60)
+        assert lease and one.lease("t", 60) == lease
+        assert two.lease("t", 60) is None
+        assert two.checkpoint("t") is None
+        one.publish_under(lease, [Update("a", b"1")], "after\n1")
+        assert two.checkpoint("t") == "after\n1"
+        one.give_back(lease)
+        other = two.lease("t", 0.01)
+        assert other and other.fence > lease.fence
+        with pytest.raises(LeaseLost, match="another worker runs t now"):
+            one.publish_under(lease, [Update("a", b"2")], "after 2")
+        assert two.checkpoint("t") == "after\n1"
+        until(lambda: one.lease("t", 60), sleep=gevent.sleep)
+        assert [update.data for update in one.log.rings["a"]] == [b"1"]
 
 
 class WatchingContract:

@@ -13,15 +13,17 @@ import gevent.socket
 import pytest
 import redis.connection
 
+from comet.brokers import Broker
 from comet.brokers.memory import MemoryBroker
 from comet.brokers.redis import RedisBroker
 from comet.brokers.redis.link import Link
 from comet.brokers.redis.publisher import LARGEST
 from comet.controller import Controller
-from comet.core.errors import BrokerAway, CometError, LeaseLost, NotFound, SettingsError, TooLarge, TooManyChannels
+from comet.core.errors import BrokerAway, CometError, NotFound, SettingsError, TooLarge, TooManyChannels
 from comet.core.log import Entry, Log, Position
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
+from tests.brokers.contract import LeasesContract
 from tests.brokers.redis_server import RedisServer
 from tests.brokers.redis_workers import Make, Reader, broker, publish, publish_works, sockets_may_be_dropped, wait
 from tests.timing import PATIENCE
@@ -212,23 +214,10 @@ def test_a_key_is_known_to_all_workers_and_outlives_the_history(make: Make) -> N
     assert one.log.rings["a"].last == 5
 
 
-def test_one_worker_at_a_time_has_a_lease(make: Make) -> None:
-    """Another takes over when it is given back or has run out; who comes late publishes nothing."""
-    one, two = broker(make()), broker(make())
-    lease = one.lease("t", 60)
-    assert lease and one.lease("t", 60) == lease
-    assert two.lease("t", 60) is None
-    assert two.checkpoint("t") is None
-    one.publish_under(lease, [Update("a", b"1")], "after\n1")
-    assert two.checkpoint("t") == "after\n1"
-    one.give_back(lease)
-    other = two.lease("t", 0.01)
-    assert other and other.fence > lease.fence
-    with pytest.raises(LeaseLost, match="another worker runs t now"):
-        one.publish_under(lease, [Update("a", b"2")], "after 2")
-    assert two.checkpoint("t") == "after\n1"
-    wait(lambda: one.lease("t", 60))
-    assert [update.data for update in one.log.rings["a"]] == [b"1"]
+class TestLeases(LeasesContract):
+    @pytest.fixture
+    def pair(self, make: Make) -> tuple[Broker, Broker]:
+        return broker(make()), broker(make())
 
 
 def test_batches_are_one_call(make: Make) -> None:

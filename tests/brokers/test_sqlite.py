@@ -17,13 +17,15 @@ from pathlib import Path
 import gevent
 import pytest
 
+from comet.brokers import Broker
 from comet.brokers.sqlite import SqliteBroker, file
 from comet.cohorts import Subscription
 from comet.controller import Controller
-from comet.core.errors import BrokerAway, LeaseLost, SettingsError
+from comet.core.errors import BrokerAway, SettingsError
 from comet.core.log import Gap, Position
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
+from tests.brokers.contract import LeasesContract
 from tests.timing import PATIENCE
 
 
@@ -592,23 +594,10 @@ def test_a_deleted_channel_ends_the_readers_of_all_workers(make: Make) -> None:
     assert Reader(two, "a", last=9).told == ["2"]
 
 
-def test_one_worker_at_a_time_has_a_lease(make: Make) -> None:
-    """Another takes over when it is given back or has run out; who comes late publishes nothing."""
-    one, two = broker(make()), broker(make())
-    lease = one.lease("t", 60)
-    assert lease and one.lease("t", 60) == lease
-    assert two.lease("t", 60) is None
-    assert two.checkpoint("t") is None
-    one.publish_under(lease, [Update("a", b"1")], "after 1")
-    assert two.checkpoint("t") == "after 1"
-    one.give_back(lease)
-    other = two.lease("t", 0.01)
-    assert other and other.fence > lease.fence
-    with pytest.raises(LeaseLost, match="another worker runs t now"):
-        one.publish_under(lease, [Update("a", b"2")], "after 2")
-    assert two.checkpoint("t") == "after 1"
-    wait(lambda: one.lease("t", 60))
-    assert [update.data for update in one.log.rings["a"]] == [b"1"]
+class TestLeases(LeasesContract):
+    @pytest.fixture
+    def pair(self, make: Make) -> tuple[Broker, Broker]:
+        return broker(make()), broker(make())
 
 
 def test_a_full_disk_says_so_and_recovers(make: Make) -> None:

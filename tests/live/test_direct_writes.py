@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 
 from tests.live.clients import Crowd, Response, Subscriber, crowd
 from tests.live.readers import LASTING
-from tests.live.server import Server
+from tests.live.server import DIRECT_WRITES, Server
 from tests.live.test_crowd import allow_many_files
 from tests.timing import PATIENCE, until
 
@@ -20,7 +19,7 @@ from tests.timing import PATIENCE, until
 pytestmark = pytest.mark.delivers
 
 
-DIRECT = os.environ.get("COMET_TEST_DIRECT_WRITES") != "0"
+DIRECT = DIRECT_WRITES != "0"
 
 #: Of these each is written by its greenlet: it counts its bytes, for it ends after so many.
 ALONE = ("html",)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
+
+
+if TYPE_CHECKING:
+    from tests.mariadb import MariaDB
 
 
 def need(*programs: str) -> None:
@@ -16,3 +23,31 @@ def need(*programs: str) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """One MariaDB for all tests, each with a schema of its own."""
+    from tests.mariadb import MariaDB
+
+    server = MariaDB()
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def schema(mariadb: MariaDB) -> str:
+    """A new, empty database on it, which runs whatever the test before has done to it."""
+    name = f"t{uuid4().hex[:10]}"
+    mariadb.execute(f"CREATE DATABASE {name}")
+    return name
+
+
+@pytest.fixture(autouse=True)
+def _mariadb_is_well(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "mariadb" in request.fixturenames:
+        server = request.getfixturevalue("mariadb")
+        server.thaw() if server.process else server.start()

@@ -38,16 +38,11 @@ def mariadb() -> Iterator[MariaDB]:
 
 
 @pytest.fixture
-def schema(mariadb: MariaDB) -> str:
-    """A new, empty database on it, which runs whatever the test before has done to it."""
+def schema(mariadb: MariaDB) -> Iterator[str]:
+    """A new, empty database on it. Whatever a test has done to the server, the next one finds it well."""
     name = f"t{uuid4().hex[:10]}"
     mariadb.execute(f"CREATE DATABASE {name}")
-    return name
-
-
-@pytest.fixture(autouse=True)
-def _mariadb_is_well(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "mariadb" in request.fixturenames:
-        server = request.getfixturevalue("mariadb")
-        server.thaw() if server.process else server.start()
+    yield name
+    if mariadb.process is None:
+        mariadb.start()
+    mariadb.thaw()

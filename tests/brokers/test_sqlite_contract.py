@@ -11,10 +11,10 @@ import pytest
 
 from comet.brokers import Broker, Deliver
 from comet.brokers.sqlite import SqliteBroker
-from tests.brokers.contract import BrokerContract, Make
+from tests.brokers.contract import BrokerContract, Make, WatchingContract
 
 
-class TestSqlite(BrokerContract):
+class TestSqlite(BrokerContract, WatchingContract):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Iterator[Make]:
         """Brokers with a file each, whose time passes when the test says so."""

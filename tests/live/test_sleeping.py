@@ -16,7 +16,7 @@ from tests.timing import until
 WORKERS = 2
 
 
-@pytest.fixture(params=["redis"])
+@pytest.fixture(params=["sqlite", "redis"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     redis = RedisServer(tmp_path)
     try:

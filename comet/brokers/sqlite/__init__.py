@@ -13,7 +13,7 @@ import random
 import secrets
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -26,8 +26,8 @@ from ...core.errors import BrokerAway, CometError
 from ...core.log import Entry, Log, Page, Position
 from ...core.rules import Rules
 from .. import Deliver, Lease, Receipt
-from . import leases
-from .bell import Bell
+from . import leases, watched
+from .bell import ENTRIES, WATCHED, Bell
 from .file import File, explain
 from .mirror import Mirror, Outdated
 from .store import Batch, Options, Store
@@ -83,11 +83,12 @@ class SqliteBroker:
         self._jobs: deque[_Job] = deque()
         self._work = Event()
         self._news = Event()
-        self._bell = Bell(path, self._news.set)
+        self._bell = Bell(path, self._hear)
         self._pool: ThreadPool | None = None
         self._greenlets: list[gevent.Greenlet] = []
         self._used: Container[str] = ()
         self._me = secrets.token_hex(8)
+        self.woken: Callable[[], None] = lambda: None
 
     # Life.
 
@@ -169,7 +170,7 @@ class SqliteBroker:
             outcomes = [BrokerAway(f"{error} {MAYBE}")] * len(jobs)
         else:
             self._works("writing")
-            self._bell.ring()
+            self._bell.ring(ENTRIES)
             self._look()  # who has published finds it here, as soon as it is told so
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.result.set(outcome)
@@ -194,7 +195,26 @@ class SqliteBroker:
             raise BrokerAway(explain(self.path, error)) from error
         return result
 
+    # Watching.
+
+    def watch(self, channels: Mapping[str, float]) -> None:
+        if self._under_lock(watched.watch, channels):
+            self._bell.ring(WATCHED)
+            self.woken()
+
+    def watched(self, channels: Collection[str]) -> set[str]:
+        try:
+            return self._mirror.ask(watched.find, self._store.options.clock(), channels, missing=set())
+        except sqlite3.Error as error:
+            raise BrokerAway(explain(self.path, error)) from error
+
     # Looking and reading.
+
+    def _hear(self, what: bytes) -> None:
+        if what == WATCHED:
+            self.woken()
+        else:
+            self._news.set()
 
     def catch_up(self) -> None:
         """Look now: another worker may be ahead."""

@@ -19,10 +19,15 @@ import gevent
 from gevent import socket
 
 
-class Bell:
-    """One worker's bell for one database. ``heard`` is called in the hub when another worker rings."""
+#: What there may be: entries of the log, or a channel that has begun to be watched.
+ENTRIES = b"e"
+WATCHED = b"w"
 
-    def __init__(self, path: Path, heard: Callable[[], None]) -> None:
+
+class Bell:
+    """One worker's bell for one database. ``heard`` is called in the hub with what another worker rings for."""
+
+    def __init__(self, path: Path, heard: Callable[[bytes], None]) -> None:
         self.folder = folder_of(path)
         self.heard = heard
         self.name = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -41,15 +46,15 @@ class Bell:
             (self.folder / self.name).unlink(missing_ok=True)
             self._listener = None
 
-    def ring(self) -> None:
+    def ring(self, what: bytes) -> None:
         """Tell all others. Never waits."""
         for name in os.listdir(self.folder):
             if name != self.name:
-                self._tell(self.folder / name)
+                self._tell(self.folder / name, what)
 
-    def _tell(self, path: Path) -> None:
+    def _tell(self, path: Path, what: bytes) -> None:
         try:
-            self._socket._sock.sendto(b"", native.MSG_DONTWAIT, str(path))
+            self._socket._sock.sendto(what, native.MSG_DONTWAIT, str(path))
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)  # its worker is dead
         except OSError:
@@ -57,8 +62,7 @@ class Bell:
 
     def _listen(self) -> None:
         while True:
-            self._socket.recv(1)
-            self.heard()
+            self.heard(self._socket.recv(1))
 
 
 def folder_of(path: Path) -> Path:

@@ -21,7 +21,7 @@ from gevent import monkey
 
 from ...core.errors import BrokerAway, SettingsError
 from .. import new_epoch
-from . import leases
+from . import leases, watched
 
 
 SCHEMA_VERSION = 2
@@ -111,7 +111,7 @@ class File:
 
     def _create(self, db: sqlite3.Connection, lock: int) -> None:
         """Make what is missing."""
-        for statement in (SCHEMA + leases.SCHEMA).split(";"):
+        for statement in (SCHEMA + leases.SCHEMA + watched.SCHEMA).split(";"):
             db.execute(statement)
         row = db.execute("SELECT version FROM state").fetchone()
         if row is None:

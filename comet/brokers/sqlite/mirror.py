@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gevent.lock import BoundedSemaphore
 
@@ -27,6 +27,8 @@ from .file import connect, head_of, inode
 
 
 log = logging.getLogger("comet")
+
+T = TypeVar("T")
 
 #: Rows that are read without a breath.
 ROWS = 100
@@ -157,6 +159,11 @@ class Mirror:
         self.deliver(list(self.log.rings))
 
     # Reading.
+
+    def ask(self, work: Callable[..., T], *arguments: object, missing: T) -> T:
+        """Do some other reading: ``work`` is given the connection. ``missing``: the answer where there is no file."""
+        db = self._connection()
+        return missing if db is None else work(db, *arguments)
 
     def read(self, at: Position, *, size: int, limit: int) -> Page:
         """The page of a reader who is behind the mirror: what that lacks, the file may still have."""

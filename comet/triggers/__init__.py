@@ -14,9 +14,15 @@ from ..core.update import Update
 
 
 class Publish(Protocol):
-    """Publishes updates, all or none, and where workers share the log, remembers the checkpoint with them."""
+    """What a trigger is given to publish with. A checkpoint is the trigger's own text: where its source goes on."""
 
-    def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]: ...
+    def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
+        """Publish the updates, all or none, and remember the checkpoint: with a broker that workers share, both or
+        neither. Without updates the checkpoint alone. Raises what publishing raises; LeaseLost: let go of the source.
+        """
+
+    def checkpoint(self) -> str | None:
+        """What was remembered last, in whichever worker and before whichever restart; None: nothing yet."""
 
 
 class Trigger(Protocol):

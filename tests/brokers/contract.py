@@ -413,12 +413,14 @@ class LeasesContract:
         assert two.checkpoint("t") is None
         one.publish_under(lease, [Update("a", b"1")], "after\n1")
         assert two.checkpoint("t") == "after\n1"
+        assert one.publish_under(lease, [], "after\n2") == []
+        assert two.checkpoint("t") == "after\n2"
         one.give_back(lease)
         other = two.lease("t", 0.01)
         assert other and other.fence > lease.fence
         with pytest.raises(LeaseLost, match="another worker runs t now"):
-            one.publish_under(lease, [Update("a", b"2")], "after 2")
-        assert two.checkpoint("t") == "after\n1"
+            one.publish_under(lease, [Update("a", b"2")], "after 3")
+        assert two.checkpoint("t") == "after\n2"
         until(lambda: one.lease("t", 60), sleep=gevent.sleep)
         assert [update.data for update in one.log.rings["a"]] == [b"1"]
 

@@ -13,16 +13,22 @@ from tests.timing import PATIENCE, until
 
 
 class Published(list[Update]):
-    """A ``publish`` that remembers."""
+    """A ``publish`` that remembers what was accepted (no key twice), and every checkpoint."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.checkpoints: list[str] = []
         self._broker = MemoryBroker()
 
-    def __call__(self, updates: Sequence[Update]) -> list[Receipt]:
+    def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
         receipts = self._broker.publish(updates)
-        self.extend(updates)
+        self.extend(update for update, receipt in zip(updates, receipts, strict=True) if not receipt.duplicate)
+        if checkpoint is not None:
+            self.checkpoints.append(checkpoint)
         return receipts
+
+    def checkpoint(self) -> str | None:
+        return self.checkpoints[-1] if self.checkpoints else None
 
     @property
     def texts(self) -> list[str]:

@@ -11,6 +11,8 @@ from ...brokers import Leases, Receipt
 from ...core.update import Update
 from ...watching import Watch
 from .. import Trigger
+from .checkpoints import Checkpoints
+from .publishing import Render
 from .state import State
 from .supervised import Supervised, Terms
 
@@ -31,7 +33,7 @@ class Supervisor:
 
     Triggers that can read their source again sleep while their channel is not watched, which ``watch`` says. With
     ``leases`` one worker of many runs a trigger, and publishing goes by them; ``check`` then raises for updates that
-    can't be published.
+    can't be published. Without them ``checkpoints`` remembers how far sources have been read.
 
     The pauses are in seconds. A trigger that ran for longer than the longest of them begins with the first again.
     """
@@ -41,17 +43,16 @@ class Supervisor:
         publish: Callable[[Sequence[Update]], list[Receipt]],
         *,
         leases: Leases | None = None,
+        checkpoints: Checkpoints | None = None,
         check: Callable[[Sequence[Update]], None] = lambda updates: None,
         watch: Callable[[str], Watch] = lambda channel: Watch(begun=True),
         first_pause: float = FIRST_PAUSE,
         longest_pause: float = LONGEST_PAUSE,
         alarm_pause: float = ALARM_PAUSE,
     ) -> None:
-        def publish_only(updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
-            return publish(updates)
-
         self._stopping = Event()
-        self._terms = Terms(publish_only, leases, check, watch, first_pause, longest_pause, alarm_pause, self._stopping)
+        pauses = (first_pause, longest_pause, alarm_pause)
+        self._terms = Terms(publish, leases, checkpoints, check, watch, *pauses, self._stopping)
         self._all: list[Supervised] = []
         self._greenlets: list[gevent.Greenlet] | None = None
 
@@ -60,9 +61,9 @@ class Supervisor:
         """What is known of each trigger."""
         return [each.state for each in self._all]
 
-    def add(self, trigger: Trigger) -> None:
-        """Take a trigger in; it runs at once if the others do."""
-        self._all.append(Supervised(trigger, self._terms))
+    def add(self, trigger: Trigger, render: Render | None = None) -> None:
+        """Take a trigger in; it runs at once if the others do. ``render`` makes of each update what is published."""
+        self._all.append(Supervised(trigger, self._terms, render))
         if self._greenlets is not None:
             self._greenlets.append(gevent.spawn(self._all[-1].run))
 
@@ -79,3 +80,5 @@ class Supervisor:
         greenlets, self._greenlets = self._greenlets or [], None
         gevent.joinall(greenlets, timeout=PATIENCE)
         gevent.killall(greenlets, timeout=PATIENCE)
+        if self._terms.checkpoints is not None:
+            self._terms.checkpoints.close()

@@ -16,6 +16,8 @@ from ...core.errors import Alarm, CometError, LeaseLost
 from ...core.update import Update
 from ...watching import Watch
 from .. import Publish, Rereads, Trigger
+from .checkpoints import Checkpoints
+from .publishing import Alone, Noted, Render
 from .state import State
 from .turns import Turn
 
@@ -27,8 +29,9 @@ log = logging.getLogger("comet")
 class Terms:
     """What all triggers of a worker share (see ``Supervisor``)."""
 
-    publish: Publish
+    publish: Callable[[Sequence[Update]], list[Receipt]]
     leases: Leases | None
+    checkpoints: Checkpoints | None
     check: Callable[[Sequence[Update]], None]
     watch: Callable[[str], Watch]
     first_pause: float
@@ -40,9 +43,10 @@ class Terms:
 class Supervised:
     """Run it in a greenlet of its own, until the supervisor stops or the trigger ends by itself."""
 
-    def __init__(self, trigger: Trigger, terms: Terms) -> None:
+    def __init__(self, trigger: Trigger, terms: Terms, render: Render | None = None) -> None:
         self.trigger = trigger
         self.terms = terms
+        self.render = render
         self.state = State(trigger.name)
 
     def run(self) -> None:
@@ -101,7 +105,7 @@ class Supervised:
         leave = Event()
         guard = gevent.spawn(self._guard, watch, leave)
         try:
-            ended = self._run_in_turn(leave) if self.terms.leases else self._run(self.terms.publish, leave)
+            ended = self._run_in_turn(leave) if self.terms.leases else self._run(self._alone(), leave)
             return ended and not leave.is_set() and not stopping.is_set()
         finally:
             guard.kill()
@@ -111,6 +115,9 @@ class Supervised:
         gevent.wait([self.terms.stopping, watch.over], count=1)
         leave.set()
         self.trigger.stop()
+
+    def _alone(self) -> Publish:
+        return Alone(self.trigger.name, self.terms.publish, self.terms.checkpoints)
 
     # Only in one worker.
 
@@ -122,7 +129,7 @@ class Supervised:
         try:
             if not turn.begin(leave) or leave.is_set():
                 return False
-            ended = self._run(turn.publish, leave)
+            ended = self._run(turn, leave)
             if turn.lease is not None:
                 return ended
         except LeaseLost:
@@ -134,15 +141,9 @@ class Supervised:
 
     def _run(self, publish: Publish, leave: Event) -> bool:
         """Run it. Returns whether it has ended by itself."""
-
-        def publish_and_note(updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
-            receipts = publish(updates, checkpoint)
-            self.state.published(receipts, checkpoint)
-            return receipts
-
         self.state.phase, self.state.leader = "running", True
         try:
-            self.trigger.run(publish_and_note)
+            self.trigger.run(Noted(publish, self.state, self.render))
             return True
         except Alarm as alarm:
             self._tell(alarm)

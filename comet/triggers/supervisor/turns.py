@@ -10,7 +10,7 @@ import gevent
 from gevent.event import Event
 
 from ...brokers import Lease, Leases, Receipt
-from ...core.errors import CometError
+from ...core.errors import CometError, LeaseLost
 from ...core.update import Update
 
 
@@ -23,9 +23,9 @@ RENEWS = 2.0
 
 
 class Turn:
-    """The wait for a lease, and its keeping while the trigger runs. ``lost`` is called when it is another worker's.
+    """The wait for a lease, and its keeping while the trigger runs and publishes by it.
 
-    ``check`` raises for updates that can't be published.
+    ``lost`` is called when it is another worker's. ``check`` raises for updates that can't be published.
     """
 
     def __init__(
@@ -60,11 +60,15 @@ class Turn:
                 pass  # it runs out by itself
             self.lease = None
 
-    def publish(self, updates: Sequence[Update], checkpoint: str | None = None) -> list[Receipt]:
+    def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
         """Publish while the turn lasts. Raises LeaseLost when it does not."""
-        assert self.lease is not None
+        if self.lease is None:
+            raise LeaseLost(f"another worker runs {self.name} now.")
         self.check(updates)
         return self.leases.publish_under(self.lease, updates, checkpoint)
+
+    def checkpoint(self) -> str | None:
+        return self.leases.checkpoint(self.name)
 
     def _ask(self) -> Lease | None:
         try:

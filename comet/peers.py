@@ -61,7 +61,7 @@ class Peer:
     ``framing`` None: only the server can write to it.
     """
 
-    __slots__ = ("_peers", "_progress", "_server_sock", "_sock", "deadline", "fd", "framing", "on_gone")
+    __slots__ = ("_peers", "_progress", "_server_sock", "_sock", "_whom", "deadline", "fd", "framing", "on_gone")
 
     def __init__(self, peers: Peers, sock: Any, framing: Framing | None = None) -> None:
         self._peers = peers
@@ -71,11 +71,12 @@ class Peer:
         self._progress = 0
         self.fd: int = sock.fileno()
         self.deadline: float | None = None
-        self.on_gone: Callable[[], None] | None = None
+        self.on_gone: Callable[..., None] | None = None
+        self._whom: tuple[object, ...] = ()
 
-    def watch(self, on_gone: Callable[[], None]) -> None:
-        """Call ``on_gone``, once, when the peer leaves. Sets the socket's options for a long stream."""
-        self.on_gone = on_gone
+    def watch(self, on_gone: Callable[..., None], *whom: object) -> None:
+        """Call ``on_gone(*whom)``, once, when the peer leaves. Sets the socket's options for a long stream."""
+        self.on_gone, self._whom = on_gone, whom
         self._peers.register(self)
 
     def writing(self) -> None:
@@ -86,11 +87,12 @@ class Peer:
     def written(self) -> None:
         self._peers.writers.discard(self)
 
-    def send(self, data: bytes) -> int:
-        """Write framed bytes, as many as go at once, and return how many went. Raises BlockingIOError: none; any other
-        OSError: it has gone. Not while the server writes."""
-        taken: int = self._sock.send(data)
-        return taken
+    @property
+    def send(self) -> Callable[[bytes], int]:
+        """Writes framed bytes, as many as go at once, and returns how many went. Raises BlockingIOError: none; any
+        other OSError: it has gone. Not while the server writes. It is the socket's own: a call costs little more."""
+        send: Callable[[bytes], int] = self._sock.send
+        return send
 
     def push(self, rest: memoryview) -> None:
         """Write the framed bytes that ``send`` has left. Blocks; raises OSError as the server's own writing does."""
@@ -121,7 +123,14 @@ class Peer:
         """End the connection at once. A write under way fails quietly."""
         _shutdown(self._sock, socket.SHUT_RDWR)
 
-    def release(self, *, last: bool) -> None:
+    def gone(self) -> None:
+        """The peer has left."""
+        if self.on_gone is not None:
+            # A write to it would block, or fail with a traceback in the server's log.
+            self.cut()
+            self.on_gone(*self._whom)
+
+    def release(self, *, last: bool = True) -> None:
         """The response is over. ``last``: so is the connection; nothing more is read from it."""
         self.written()
         self._peers.unregister(self)
@@ -139,7 +148,7 @@ class NoPeer(Peer):
         self.on_gone = None
         self.framing = None
 
-    def watch(self, on_gone: Callable[[], None]) -> None:
+    def watch(self, on_gone: Callable[..., None], *whom: object) -> None:
         pass
 
     def writing(self) -> None:
@@ -151,7 +160,7 @@ class NoPeer(Peer):
     def cut(self) -> None:
         pass
 
-    def release(self, *, last: bool) -> None:
+    def release(self, *, last: bool = True) -> None:
         pass
 
 
@@ -216,11 +225,8 @@ class Peers:
 
     def _departures(self) -> None:
         for fd, _ in self._epoll.poll(0):
-            peer = self._by_fd.get(fd)
-            if peer is not None and peer.on_gone is not None:
-                # A write to it would block, or fail with a traceback in the server's log.
-                peer.cut()
-                peer.on_gone()
+            if peer := self._by_fd.get(fd):
+                peer.gone()
 
     def _sweep(self) -> None:
         while True:

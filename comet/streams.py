@@ -14,6 +14,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Generator
+from typing import Any
 
 from .breath import turn
 from .cohorts import Subscription
@@ -33,20 +34,34 @@ ANSWER = 1_048_576
 Chunks = Generator[bytes, None, None]
 
 
+#: What the server's access log tells of a request when its response is over.
+TOLD = (
+    "REMOTE_ADDR REQUEST_METHOD RAW_URI PATH_INFO QUERY_STRING SERVER_PROTOCOL "
+    "HTTP_AUTHORIZATION HTTP_REFERER HTTP_USER_AGENT"
+).split()
+
+
 class Body:
     """The chunks of a stream, which the server iterates over and closes; then ``release`` is called.
 
     Nothing stands between: else Flask's response and two iterators of Werkzeug's would live as long as the stream
-    (2.5 KiB), and be asked for each chunk.
+    (2.5 KiB), and be asked for each chunk. Nor does the request live on, if its ``environ`` is given: what the server
+    keeps of that while the body lasts is emptied when it begins, but for what the access log tells.
     """
 
-    __slots__ = ("_chunks", "_release")
+    __slots__ = ("_chunks", "_environ", "_release")
 
-    def __init__(self, chunks: Chunks, release: Callable[[], None]) -> None:
+    def __init__(self, chunks: Chunks, release: Callable[[], None], environ: dict[str, Any] | None = None) -> None:
         self._chunks = chunks
+        self._environ = environ
         self._release = release
 
     def __iter__(self) -> Chunks:
+        if self._environ:
+            told = {key: self._environ[key] for key in TOLD if key in self._environ}
+            self._environ.clear()
+            self._environ.update(told)
+            self._environ = None
         return self._chunks
 
     def close(self) -> None:
@@ -68,10 +83,13 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> C
         yield wire.goodbye(5000)
         return
     try:
-        peer.watch(lambda: controller.lose(subscription))
+        peer.watch(controller.lose, subscription)
         first, subscription.state = wire.frame(start.entries, None, subscription.state)
+        first = wire.opening(start.cursor, retry) + first
+        del start  # else what it has of the history would be kept as long as the stream lasts
         peer.writing()
-        yield wire.opening(start.cursor, retry) + first
+        yield first
+        del first
         peer.written()
         left = math.inf if wire.longest is None else wire.longest
         while not subscription.gone:
@@ -119,7 +137,7 @@ def one_shot(controller: Controller, wire: Poll, start: Start, peer: Peer, *, ti
         yield wire.answer((), None, start.cursor)
         return
     try:
-        peer.watch(lambda: controller.lose(subscription))
+        peer.watch(controller.lose, subscription)
         if start.entries:
             answer = _first(wire, start, limit)
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from functools import partial
 
 import gevent
 from flask import Request, Response, after_this_request, request
@@ -54,12 +53,14 @@ def subscribe(names: str, wire: str | None = None) -> Response:
     body = _body(comet, made, start, peer)
     response = Response(body, 200, _headers(comet, made, start), content_type=made.content_type)
     if request.method != "HEAD":
-        release = partial(_release, comet, peer, made)
-        response.call_on_close(release)
-        if not made.one_shot:
+        if made.one_shot:
+            response.call_on_close(lambda: peer.release(last=comet.controller.stopping))
+        else:
+            response.call_on_close(peer.release)
             end_connection()
             # Past Werkzeug: the response is only closed where an app has put another body around this one.
-            response.response, response.direct_passthrough = Body(body, release), True
+            environ = None if comet.embedded else request.environ
+            response.response, response.direct_passthrough = Body(body, peer.release, environ), True
     return response
 
 
@@ -97,10 +98,6 @@ def _refused(comet: Worker, wire: Wire, error: Unavailable) -> Response:
         raise error
     text = wire.goodbye(comet.refusals.retry(error))
     return Response(text, 200, {"Cache-Control": NOT_STORED}, content_type=wire.content_type)
-
-
-def _release(comet: Worker, peer: Peer, wire: Wire) -> None:
-    peer.release(last=not wire.one_shot or comet.controller.stopping)
 
 
 def _varies(response: Response) -> Response:

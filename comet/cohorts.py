@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gevent import get_hub, getcurrent
@@ -46,7 +46,7 @@ class Subscription:
     that takes updates as they are. ``peer`` None: only its greenlet writes to it.
     """
 
-    __slots__ = ("beating", "cohort", "gone", "leaving", "peer", "position", "rest", "state", "wire")
+    __slots__ = ("beating", "cohort", "gone", "greenlet", "leaving", "peer", "position", "rest", "state", "wire")
 
     def __init__(self, position: Position, wire: Wire | None = None, peer: Peer | None = None) -> None:
         self.position = position
@@ -54,6 +54,7 @@ class Subscription:
         self.peer = peer
         self.state: State = wire.initial if wire else None
         self.cohort: Cohort | None = None
+        self.greenlet: Any = None  # while it stands in a cohort
         self.rest: memoryview | None = None
         self.gone = False
         self.leaving = False
@@ -68,9 +69,9 @@ class Cohort:
     """Subscribers with the same channels, the same bytes so far, one cursor, and one Event that wakes them all.
 
     The Event carries no data: it says "look again". It is set once; who waits again waits on another.
-    ``members`` are those who wait, with their greenlets: a dict, to wake them in the order in which they came, which
-    is the order of their memory. ``due``: when the heartbeat is. ``framing`` is how their sockets are written; None:
-    they are not ours to write.
+    ``members`` are those who wait, with the ``send`` of their sockets: a dict, to wake them in the order in which they
+    came, which is the order of their memory. ``due``: when the heartbeat is. ``framing`` is how their sockets are
+    written; None: they are not ours to write.
     """
 
     __slots__ = ("due", "event", "framing", "key", "members", "position", "state", "wire")
@@ -83,7 +84,7 @@ class Cohort:
         self.state = first.state
         self.due = 0.0
         self.event = Event()
-        self.members: dict[Subscription, Any] = {}
+        self.members: dict[Subscription, Callable[[bytes], int] | None] = {}
 
     @property
     def place(self) -> tuple[str, int]:
@@ -102,9 +103,9 @@ class Cohort:
         """
         size = len(data)
         short = []
-        for member in self.members:
+        for member, write in self.members.items():
             try:
-                taken = member.peer.send(data)  # type: ignore[union-attr] # the framing is its peer's
+                taken = write(data)  # type: ignore[misc] # who has a framing has a socket
             except BlockingIOError:
                 taken = 0
             except OSError:
@@ -147,13 +148,15 @@ class Cohorts:
             return None
         wire, peer = subscription.wire, subscription.peer
         signature = wire.key if wire else position.names
-        key = (signature, peer.framing if peer else None, subscription.state, epoch, self._place(position))
+        framing = peer.framing if peer else None
+        key = (signature, framing, subscription.state, epoch, self._place(position))
         room = self._with_room.get(key)
         cohort = next(iter(room)) if room else self._gather(key, subscription)
-        cohort.members[subscription] = getcurrent()
+        cohort.members[subscription] = peer.send if peer and framing else None
         if len(cohort.members) >= COHORT:
             self._full(cohort)
         subscription.cohort = cohort
+        subscription.greenlet = getcurrent()
         subscription.position = cohort.position  # one for all of them: less to keep, and nothing to write for each
         return cohort
 
@@ -161,7 +164,7 @@ class Cohorts:
         """Take a subscriber out of its cohort, if it stands in one, with a cursor of its own."""
         cohort = subscription.cohort
         if cohort is not None:
-            subscription.cohort = None
+            subscription.cohort = subscription.greenlet = None
             subscription.position = cohort.position.copy()
             subscription.state = cohort.state
             del cohort.members[subscription]
@@ -186,7 +189,7 @@ class Cohorts:
     def _switch_to(self, subscription: Subscription, cohort: Cohort) -> None:
         # Unless it was woken with all in the meantime: then its greenlet may wait for something else by now.
         if subscription.cohort is cohort and not cohort.event.is_set():
-            greenlet = cohort.members[subscription]
+            greenlet = subscription.greenlet
             self.leave(subscription)
             greenlet.switch(cohort.event)  # as the Event does it with each who waits
 
@@ -220,7 +223,7 @@ class Cohorts:
         """Take a member out and wake it. Its cohort must not have been woken."""
         cohort = member.cohort
         assert cohort is not None
-        greenlet = cohort.members[member]
+        greenlet = member.greenlet
         self.leave(member)
         # Should the cohort be woken before this runs, this comes first all the same: callbacks keep their order.
         get_hub().loop.run_callback(greenlet.switch, cohort.event)

@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from sys import intern
 from typing import Any
 
@@ -31,6 +32,7 @@ _TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:{_PARAMETER})*")
 _KEY = re.compile(r"[\x20-\x7e]{1,128}")
 
 
+@lru_cache(maxsize=10_000)
 def check_channel(name: str) -> str:
     """Return the channel's name. Raises BadRequest with the rule where it breaks one."""
     if not _CHANNEL.fullmatch(name):
@@ -45,6 +47,7 @@ def check_channel(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1000)
 def check_event(event: str) -> str:
     """Return the event's name. Raises BadRequest where a subscriber could take it for something else."""
     if not 1 <= len(event) <= 128 or event[0].isspace() or any(map(_unspeakable, event)):
@@ -64,6 +67,7 @@ def _unspeakable(character: str) -> bool:
     return character in "\u2028\u2029" or unicodedata.category(character) in ("Cc", "Cs")
 
 
+@lru_cache(maxsize=1000)
 def check_type(media_type: str) -> str:
     """Return the media type. Raises BadRequest where it is none or longer than 128 characters."""
     if len(media_type) > 128 or not _TYPE.fullmatch(media_type):

@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -14,7 +15,7 @@ from flask import request
 
 from ..breath import breathe
 from ..core.errors import BadRequest, CometError, TooLarge, UnsupportedMedia
-from ..core.update import TEXT, Closed, Update, check_channel
+from ..core.update import TEXT, Closed, Update, check_channel, check_event, check_key, check_type
 from . import bodies, parameters
 from .current import worker
 from .subscribing import describe
@@ -32,19 +33,15 @@ def publish(name: str) -> tuple[dict[str, object], int]:
     channel = check_channel(name)
     comet.access.check_write("publish", [channel])
     _check_encoding()
-    # Without its data, but with everything that can be wrong, before a large body is read for nothing.
-    update = Update(
-        channel,
-        b"",
-        request.headers.get("Content-Type") or TEXT,
-        _event(),
-        request.headers.get("Idempotency-Key"),
-    )
-    if update.essence.startswith("text/"):
-        _check_charset(update.type)
-    data = bodies.read(comet.settings.max_update)
-    update = Update(channel, data, update.type, update.event, update.key)
-    (receipt,) = comet.publish([update])
+    headers = request.headers
+    # Everything that can be wrong is looked at before a large body is read for nothing.
+    media_type, event, key = headers.get("Content-Type") or TEXT, _event(), headers.get("Idempotency-Key")
+    _check_text(check_type(media_type))
+    if event is not None:
+        check_event(event)
+    if key is not None:
+        check_key(key)
+    (receipt,) = comet.publish([Update(channel, bodies.read(comet.settings.max_update), media_type, event, key)])
     answer: dict[str, object] = {"id": receipt.id, "channel": channel}
     if receipt.duplicate:
         answer["duplicate"] = True
@@ -104,6 +101,13 @@ def _check_encoding() -> None:
         raise UnsupportedMedia(f"the transfer coding {coding[:40]!r} is not served; chunked is the only one.")
 
 
+@lru_cache(maxsize=1000)
+def _check_text(media_type: str) -> None:
+    """Text is utf-8."""
+    if media_type.lower().startswith("text/"):
+        _check_charset(media_type)
+
+
 def _check_charset(media_type: str) -> None:
     for charset in _CHARSET.findall(media_type):
         if charset.lower() not in _CHARSETS:
@@ -155,8 +159,7 @@ def _of_line(line: bytes, most: int) -> Update:
     if len(data) > most:
         raise TooLarge(f"{len(data)} bytes; an update has at most {most} (COMET_MAX_UPDATE).")
     update = Update(fields["channel"], data, fields.get("type") or TEXT, fields.get("event"), fields.get("key"))
-    if update.essence.startswith("text/"):
-        _check_charset(update.type)
+    _check_text(update.type)
     return update
 
 

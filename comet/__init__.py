@@ -11,11 +11,12 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``serving``: what gunicorn is told
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
-* ``access``: who may; ``refusals``: when to come back; ``broker_url``: which broker
+* ``access``: who may; ``refusals``: when to come back; ``broker_url``: which broker; ``sources``: which triggers
 * ``streams``: the generators
 * ``controller``: ``add``, ``remove`` and ``update``, the choke point
 * ``deliverer``: brings everybody up to the head of the log; ``cohorts``: who waits together
 * ``frames``: what is written next; ``peers``: the TCP connections under the streams
+* ``rendering``: what is published in place of what a trigger found
 * ``triggers``: the greenlets that watch sources and publish; ``watching``: which channels anybody watches
 * ``brokers``: where the log lives
 * ``settings``: every ``COMET_*`` variable; ``breath``: room for the other greenlets

@@ -6,6 +6,7 @@ from flask import Flask
 
 from . import demo
 from .extension import Comet
+from .serving import refusing
 from .settings import Settings, load
 from .views import add_everywhere
 
@@ -16,7 +17,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises SettingsError with a sentence for the operator. Its background greenlets start with
     ``app.extensions["comet"].start(worker)`` in gunicorn's ``post_worker_init``, or with the first request.
     """
-    settings = settings.validate() if settings else load()
+    with refusing():
+        settings = settings.validate() if settings else load()
     app = Flask(__name__, static_folder=None)
     comet = Comet(app, url_prefix=None, settings=settings, direct_writes=True)
     comet.worker.embedded = False

@@ -59,7 +59,8 @@ def live(every: float, command: tuple[str, ...]) -> None:
         _fail(f"--every {every:g} is not a pace: it takes 0.05 to 86400 seconds.", WRONG)
     if shutil.which(command[0]) is None:
         _fail(f"there is no program {command[0]!r} that could be run.", WRONG)
-    settings = replace(_settings(), demo=False)
+    # Without the triggers of a comet.toml: two servers would take from one source.
+    settings = replace(_settings(), demo=False, triggers=())
 
     def make() -> Any:
         from flask import redirect
@@ -71,9 +72,9 @@ def live(every: float, command: tuple[str, ...]) -> None:
         app.add_url_rule("/", "live", lambda: redirect("/channels/live/html"))
         trigger = Command(
             command[0],
-            command,
+            argv=command,
             channel="live",
-            seconds=every,
+            every=every,
             timeout=max(30.0, every),
             errors=True,
             most=settings.max_update,

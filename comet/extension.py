@@ -17,6 +17,7 @@ from .brokers import Broker
 from .cohorts import Subscription
 from .core.log import Gap, Start
 from .core.update import Closed, Update, check_channel
+from .serving import refusing
 from .settings import Settings, load
 from .triggers.timer import Timer
 from .views import make_blueprint, server
@@ -44,7 +45,8 @@ class Comet:
         settings: Settings | None = None,
     ) -> None:
         self.blueprint: Blueprint = make_blueprint(url_prefix)
-        self.worker = Worker(settings or load(), broker=broker, embedded=True, direct_writes=direct_writes)
+        with refusing():
+            self.worker = Worker(settings or load(), broker=broker, embedded=True, direct_writes=direct_writes)
         if app is not None:
             self.init_app(app)
 
@@ -113,7 +115,16 @@ class Comet:
 
         def decorate(call: F) -> F:
             name = f"{call.__module__}:{getattr(call, '__qualname__', 'call')}"
-            timer = Timer(name, seconds, call, channel=channel, type=type, event=event, repeat=repeat, always=always)
+            timer = Timer(
+                name,
+                call=call,
+                every=seconds,
+                channel=channel,
+                type=type,
+                event=event,
+                repeat=repeat,
+                always=always,
+            )
             self.worker.add(timer)
             return call
 

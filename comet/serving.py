@@ -11,7 +11,11 @@ import resource
 import signal
 import sys
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from gunicorn.errors import AppImportError
 
 from .core.errors import SettingsError
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
@@ -23,6 +27,19 @@ def read_settings() -> Settings:
         return load()
     except SettingsError as error:
         sys.exit(f"comet: {error}")
+
+
+class Refused(SettingsError, AppImportError):  # type: ignore[misc]
+    """Settings that are wrong, where an app is loaded: gunicorn ends with the sentence instead of a traceback."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Raise Refused for a SettingsError."""
+    try:
+        yield
+    except SettingsError as error:
+        raise Refused(f"comet: {error}") from error
 
 
 def options(settings: Settings) -> dict[str, Any]:

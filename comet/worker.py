@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import gevent
@@ -23,9 +24,11 @@ from .core.wire import Wire
 from .peers import Peers
 from .refusals import Refusals
 from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
+from .sources import make_trigger
 from .triggers import Trigger
 from .triggers.flask_sse import FlaskSse
 from .triggers.supervisor import Supervisor
+from .triggers.supervisor.checkpoints import Checkpoints
 
 
 log = logging.getLogger("comet")
@@ -62,7 +65,12 @@ class Worker:
         self.refusals = Refusals()
         leases = broker if isinstance(broker, Leases) else None
         watch = self.controller.watching.watch
-        self.triggers = Supervisor(self.publish, leases=leases, check=self._check_sizes, watch=watch)
+        checkpoints = None if leases else Checkpoints(Path(settings.checkpoints))
+        self.triggers = Supervisor(
+            self.publish, leases=leases, checkpoints=checkpoints, check=self._check_sizes, watch=watch
+        )
+        for declared in settings.triggers:
+            self.triggers.add(*make_trigger(declared, settings.max_update))
         if settings.flask_sse:
             if not isinstance(broker, Listens):
                 raise SettingsError(refuse_flask_sse())

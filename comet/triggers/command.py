@@ -1,4 +1,4 @@
-"""Command: runs a program at a steady pace and publishes what it prints when that has changed.
+"""Command: runs a program and publishes what it prints: all of it when it has changed, at a steady pace; or each line.
 
 Each run is a session of its own, and whatever is left of its process group is killed when the run is over: ended, too
 slow, or stopped.
@@ -9,54 +9,70 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gevent import Timeout, subprocess
 from gevent.event import Event
 
+from ..breath import breathe
 from ..core.errors import Alarm, SourceFailed
+from ..core.lines import Lines
 from ..core.update import TEXT, Update
 from . import Publish, beats
 
 
 log = logging.getLogger("comet")
 
-#: So much of a program's output is taken, in bytes.
+#: So much of a program's output, or of a line, is taken, in bytes.
 MOST = 262_144
+
+#: Bytes that are read at once, and lines that are published together at the most.
+READ = 65_536
+TOGETHER = 200
 
 
 class Command:
-    """Every ``seconds``, run ``argv`` and publish its standard output to ``channel``.
+    """Each ``every`` seconds, run ``argv`` and publish its standard output to ``channel`` if it has changed. A run that
+    takes longer than ``timeout`` seconds is killed, and the trigger fails.
 
-    With ``errors`` its standard error too, as a terminal would show them.
+    Or, with ``lines``, run it once and publish each line as it comes; lines that come together are published together.
+    When it ends with another status than 0, the trigger fails.
 
-    A run that takes longer than ``timeout`` seconds is killed, and the trigger fails. Of the output at most ``most``
-    bytes are taken, up to the end of a line. It runs while ``channel`` is watched, or ``always``.
+    With ``errors`` standard error is taken too, as a terminal would show them. Of the output, or of a line, at most
+    ``most`` bytes are taken. It runs while ``channel`` is watched, or ``always``: with ``lines`` always, because lines
+    that nobody reads are lost.
     """
 
     def __init__(
         self,
         name: str,
-        argv: Sequence[str],
         *,
+        argv: Sequence[str],
         channel: str,
-        seconds: float,
+        every: float = 0.0,
+        lines: bool = False,
         timeout: float = 30.0,
+        event: str | None = None,
         type: str = TEXT,
         errors: bool = False,
         most: int = MOST,
         always: bool = False,
     ) -> None:
+        if bool(every) == lines:
+            raise ValueError("a command runs every so many seconds, or it gives lines.")
         self.name = name
         self.argv = list(argv)
         self.channel = channel
-        self.seconds = seconds
+        self.every = every
+        self.lines = lines
         self.timeout = timeout
+        self.event = event
         self.type = type
         self.errors = errors
         self.most = most
-        self.always = always
+        self.always = always or lines
         self._stopping = Event()
         self._process: Any = None
         self._before: bytes | None = None
@@ -66,20 +82,30 @@ class Command:
         if self._stopping.is_set():
             self._before = None  # stopped: who comes now is to have the output, changed or not
         self._stopping.clear()
-        for _ in beats(self.seconds, self._stopping):
+        if self.lines:
+            self._follow(publish)
+            return
+        for _ in beats(self.every, self._stopping):
             output = self._output()
             # What a run printed before it was stopped is not its output.
             if output != self._before and not self._stopping.is_set():
-                publish([Update(self.channel, output, self.type)])
+                publish([self._update(output)])
                 self._before = output
 
     def stop(self) -> None:
         self._stopping.set()
         self._kill()
 
-    def _output(self) -> bytes:
+    def _update(self, data: bytes) -> Update:
+        return Update(self.channel, data, self.type, self.event)
+
+    # The program.
+
+    @contextmanager
+    def _program(self) -> Iterator[Any]:
+        """Its process, while it runs; nothing is left of it afterwards."""
         try:
-            self._process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -90,26 +116,12 @@ class Command:
             raise Alarm(f"{self.argv[0]} can't be run: {(error.strerror or str(error)).lower()}.") from error
         try:
             if self._stopping.is_set():
-                return b""  # while it was being started
-            with Timeout(self.timeout, SourceFailed(f"{self.argv[0]} took longer than {self.timeout:g} seconds.")):
-                return self._read()
+                self._kill()  # while it was being started
+            yield process
         finally:
             self._kill()
-            self._process.stdout.close()
+            process.stdout.close()
             self._process = None
-
-    def _read(self) -> bytes:
-        output: bytes = self._process.stdout.read(self.most + 1)
-        while self._process.stdout.read(65_536):
-            pass  # more than is taken; the program must not wait for us
-        self._process.wait()
-        if len(output) <= self.most:
-            return output
-        if not self._cut:
-            self._cut = True
-            log.warning("comet: %s prints more than %d bytes; the rest is left out", self.name, self.most)
-        lines, end, _ = output[: self.most].rpartition(b"\n")
-        return lines + end or output[: self.most]
 
     def _kill(self) -> None:
         if self._process is not None:
@@ -117,3 +129,48 @@ class Command:
                 os.killpg(self._process.pid, signal.SIGKILL)
             except OSError:
                 pass  # nobody is left of it, or only what we may not kill
+
+    # All that it prints.
+
+    def _output(self) -> bytes:
+        late = SourceFailed(f"{self.argv[0]} took longer than {self.timeout:g} seconds.")
+        with self._program() as process, Timeout(self.timeout, late):
+            return self._read(process)
+
+    def _read(self, process: Any) -> bytes:
+        output: bytes = process.stdout.read(self.most + 1)
+        while process.stdout.read(READ):
+            pass  # more than is taken; the program must not wait for us
+        process.wait()
+        if len(output) <= self.most:
+            return output
+        self._tell("prints")
+        lines, end, _ = output[: self.most].rpartition(b"\n")
+        return lines + end or output[: self.most]
+
+    def _tell(self, what: str) -> None:
+        if not self._cut:
+            self._cut = True
+            log.warning("comet: %s %s more than %d bytes; the rest is left out", self.name, what, self.most)
+
+    # Each line.
+
+    def _follow(self, publish: Publish) -> None:
+        lines = Lines(self.most)
+        with self._program() as process:
+            while data := process.stdout.read1(READ):
+                self._publish(publish, lines.feed(data))
+                if lines.cut:
+                    self._tell("prints a line of")
+            self._publish(publish, lines.end())
+            status = process.wait()
+        if status and not self._stopping.is_set():
+            how = f"with status {status}" if status > 0 else f"by signal {-status}"
+            raise SourceFailed(f"{self.argv[0]} has ended {how}.")
+
+    def _publish(self, publish: Publish, lines: Sequence[tuple[bytes, int]]) -> None:
+        for begin in range(0, len(lines), TOGETHER):
+            if self._stopping.is_set():
+                return
+            publish([self._update(line) for line, _ in lines[begin : begin + TOGETHER]])
+            breathe()

@@ -11,8 +11,8 @@ from . import Publish, beats
 
 
 class Timer:
-    """Every ``seconds``, publish to ``channel`` what ``call`` returns: str, bytes, anything JSON, an Update, or None
-    for nothing. What did not change is published again only with ``repeat``.
+    """Each ``every`` seconds, publish to ``channel`` what ``call`` returns: str, bytes, anything JSON, an Update, or
+    None for nothing. What did not change is published again only with ``repeat``.
 
     It runs while ``channel`` is watched, or ``always``.
     """
@@ -20,9 +20,9 @@ class Timer:
     def __init__(
         self,
         name: str,
-        seconds: float,
-        call: Callable[[], object],
         *,
+        call: Callable[[], object],
+        every: float,
         channel: str,
         type: str | None = None,
         event: str | None = None,
@@ -30,8 +30,8 @@ class Timer:
         always: bool = False,
     ) -> None:
         self.name = name
-        self.seconds = seconds
         self.call = call
+        self.every = every
         self.channel = channel
         self.type = type
         self.event = event
@@ -44,7 +44,7 @@ class Timer:
         if self._stopping.is_set():
             self._before = None  # stopped: who comes now is to have a fresh value
         self._stopping.clear()
-        for _ in beats(self.seconds, self._stopping):
+        for _ in beats(self.every, self._stopping):
             self._beat(publish)
 
     def stop(self) -> None:

@@ -18,7 +18,7 @@ from tests.triggers.watching import Published, ended, wait
 
 
 def shell(script: str, *, seconds: float = 0.01, timeout: float = 20.0, **options: object) -> Command:
-    return Command("test", ["sh", "-c", script], channel="a", seconds=seconds, timeout=timeout * PATIENCE, **options)  # type: ignore[arg-type]
+    return Command("test", argv=["sh", "-c", script], channel="a", every=seconds, timeout=timeout * PATIENCE, **options)  # type: ignore[arg-type]
 
 
 def run_until(command: Command, published: Published, state: Callable[[], object]) -> None:
@@ -94,7 +94,7 @@ def test_long_output_is_cut_at_the_end_of_a_line(
     command = shell("seq 100000; date +%N >&2", most=1000)
     runs: list[int] = []
     read = command._read
-    command._read = lambda: (runs.append(1), read())[1]  # type: ignore[method-assign]
+    command._read = lambda process: (runs.append(1), read(process))[1]  # type: ignore[method-assign]
     with caplog.at_level(logging.WARNING, "comet"):
         run_until(command, published, lambda: len(runs) > 3)
     (text,) = published.texts
@@ -163,7 +163,7 @@ def test_a_program_that_does_not_start_is_an_alarm(
 ) -> None:
     """The log names it, once; it is tried again after a while, for it may be installed by then."""
     supervisor = Supervisor(published, alarm_pause=0.01)
-    supervisor.add(Command("starts never", argv, channel="a", seconds=1))
+    supervisor.add(Command("starts never", argv=argv, channel="a", every=1))
     with caplog.at_level(logging.ERROR, "comet"):
         supervisor.start()
         wait(lambda: supervisor.states[0].reconnects > 2)
@@ -181,5 +181,5 @@ def test_no_descriptor_is_left_behind(published: Published) -> None:
     run_until(command, published, lambda: len(published) > 5)
     for _ in range(5):
         with pytest.raises(Alarm, match=r"no-such-program can't be run: no such file or directory"):
-            Command("test", ["no-such-program"], channel="a", seconds=1)._output()
+            Command("test", argv=["no-such-program"], channel="a", every=1)._output()
     assert len(os.listdir("/proc/self/fd")) <= before

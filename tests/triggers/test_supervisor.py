@@ -67,7 +67,7 @@ class Scripted:
 def test_a_timer_that_nobody_watches_runs_not_once(supervisor: Supervisor, published: Published, watch: Watch) -> None:
     """The first one who watches has a fresh value at once, however long the pace is."""
     calls: list[int] = []
-    supervisor.add(Timer("t", 3600, lambda: calls.append(1) or "fresh", channel="a"))
+    supervisor.add(Timer("t", every=3600, call=lambda: calls.append(1) or "fresh", channel="a"))
     supervisor.start()
     wait(lambda: supervisor.states[0].phase == "asleep")
     gevent.sleep(0.05)
@@ -82,7 +82,7 @@ def test_it_sleeps_again_when_nobody_watches_any_more(
 ) -> None:
     """And wakes again, with a fresh value although it has not changed."""
     calls: list[int] = []
-    supervisor.add(Timer("t", 0.005, lambda: calls.append(1) or "same", channel="a"))
+    supervisor.add(Timer("t", every=0.005, call=lambda: calls.append(1) or "same", channel="a"))
     supervisor.start()
     for count in (1, 2):
         watch.turn(True)
@@ -99,7 +99,7 @@ def test_it_sleeps_again_when_nobody_watches_any_more(
 def test_a_command_sleeps_too(supervisor: Supervisor, published: Published, watch: Watch, tmp_path: Path) -> None:
     """A run that is under way when the last one leaves is ended."""
     script = f"echo x >> {tmp_path}/runs; echo said; sleep 0.01; test -e {tmp_path}/short || sleep 1000"
-    supervisor.add(Command("c", ["sh", "-c", script], channel="a", seconds=0.01))
+    supervisor.add(Command("c", argv=["sh", "-c", script], channel="a", every=0.01))
     supervisor.start()
     wait(lambda: supervisor.states[0].phase == "asleep")
     assert not (tmp_path / "runs").exists()
@@ -116,8 +116,8 @@ def test_a_command_sleeps_too(supervisor: Supervisor, published: Published, watc
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Timer("t", 3600, lambda: "x", channel="a", always=True),
-        lambda: Command("c", ["echo", "x"], channel="a", seconds=3600, always=True),
+        lambda: Timer("t", every=3600, call=lambda: "x", channel="a", always=True),
+        lambda: Command("c", argv=["echo", "x"], channel="a", every=3600, always=True),
         lambda: Scripted(lambda publish: publish([Update("a", b"x")])),
     ],
     ids=["timer", "command", "one that can't read its source again"],
@@ -140,7 +140,7 @@ def test_one_that_fails_while_nobody_watches_does_not_try_again(supervisor: Supe
         watch.turn(False)
         raise ValueError("it broke")
 
-    supervisor.add(Timer("t", 0.001, broken, channel="a"))
+    supervisor.add(Timer("t", every=0.001, call=broken, channel="a"))
     supervisor.start()
     watch.turn(True)
     wait(lambda: supervisor.states[0].phase == "asleep" and calls)
@@ -151,7 +151,7 @@ def test_one_that_fails_while_nobody_watches_does_not_try_again(supervisor: Supe
 
 def test_stopping_ends_the_sleep(supervisor: Supervisor) -> None:
     """A worker that stops does not wait for somebody to watch."""
-    supervisor.add(Timer("t", 0.001, counting(), channel="a"))
+    supervisor.add(Timer("t", every=0.001, call=counting(), channel="a"))
     supervisor.start()
     wait(lambda: supervisor.states[0].phase == "asleep")
     with gevent.Timeout(0.9):  # it is not killed
@@ -174,7 +174,7 @@ class Workers:
         for number, (broker, watch) in enumerate(zip(self.brokers, self.watches, strict=True)):
             broker.start(lambda names: None)
             supervisor = Supervisor(broker.publish, leases=broker, watch=lambda channel, watch=watch: watch)  # type: ignore[misc]
-            supervisor.add(Timer("t", 0.01, lambda number=number: self.call(number), channel="a", **options))  # type: ignore[misc, arg-type]
+            supervisor.add(Timer("t", every=0.01, call=lambda number=number: self.call(number), channel="a", **options))  # type: ignore[misc, arg-type]
             supervisor.start()
             self.supervisors.append(supervisor)
 
@@ -331,7 +331,7 @@ def test_an_alarm_leaves_the_others_alone(supervisor: Supervisor, published: Pub
         raise Alarm("something is missing.")
 
     supervisor.add(Scripted(alarm))
-    supervisor.add(Timer("t", 0.005, counting(), channel="a", always=True))
+    supervisor.add(Timer("t", every=0.005, call=counting(), channel="a", always=True))
     supervisor.start()
     wait(lambda: len(published) > 10)
     assert str(Alarm("something is missing.")) == "something is missing."

@@ -31,20 +31,20 @@ def test_a_returned_value_is_published_as_what_it_is(
     media_type: str,
 ) -> None:
     """Text as text, bytes as bytes, anything else as JSON; empty and zero are values too."""
-    beat(Timer("t", 1, lambda: value, channel="a", event="tick"), published)
+    beat(Timer("t", every=1, call=lambda: value, channel="a", event="tick"), published)
     assert [(u.channel, u.data, u.type, u.event) for u in published] == [("a", data, media_type, "tick")]
 
 
 def test_a_returned_update_is_published_as_it_is(published: Published) -> None:
     """Channel, type and event are its own."""
     update = Update("b", b"<b>2:1</b>", "text/html", "goal")
-    beat(Timer("t", 1, lambda: update, channel="a", type="text/plain", event="tick"), published)
+    beat(Timer("t", every=1, call=lambda: update, channel="a", type="text/plain", event="tick"), published)
     assert published == [update]
 
 
 def test_none_is_nothing(published: Published) -> None:
     """A function that has nothing to say returns None."""
-    beat(Timer("t", 1, lambda: None, channel="a"), published)
+    beat(Timer("t", every=1, call=lambda: None, channel="a"), published)
     assert published == []
 
 
@@ -64,7 +64,7 @@ def test_what_did_not_change_is_published_again_only_with_repeat(
     expected: list[str],
 ) -> None:
     """Unchanged is: the same data of the same type; a silence between does not make it new."""
-    timer = Timer("t", 1, iter(values).__next__, channel="a", repeat=repeat)
+    timer = Timer("t", every=1, call=iter(values).__next__, channel="a", repeat=repeat)
     for _ in values:
         beat(timer, published)
     assert published.texts == expected
@@ -72,7 +72,7 @@ def test_what_did_not_change_is_published_again_only_with_repeat(
 
 def test_an_update_that_was_refused_is_not_taken_as_told(published: Published) -> None:
     """After a failure to publish, the same value is published at the next attempt."""
-    timer = Timer("t", 1, lambda: "1", channel="a")
+    timer = Timer("t", every=1, call=lambda: "1", channel="a")
 
     def refuse(updates: object) -> list[object]:
         raise OSError
@@ -86,7 +86,7 @@ def test_an_update_that_was_refused_is_not_taken_as_told(published: Published) -
 def test_what_has_no_json_is_an_error_that_says_so(published: Published) -> None:
     """The log names the type that can't be published."""
     with pytest.raises(BadRequest, match="a set can't be published"):
-        beat(Timer("t", 1, lambda: {1}, channel="a"), published)
+        beat(Timer("t", every=1, call=lambda: {1}, channel="a"), published)
 
 
 def test_a_call_that_ends_after_the_stop_publishes_nothing(published: Published) -> None:
@@ -98,7 +98,7 @@ def test_a_call_that_ends_after_the_stop_publishes_nothing(published: Published)
         gevent.sleep(0.05)
         return "late"
 
-    timer = Timer("t", 1, slow, channel="a")
+    timer = Timer("t", every=1, call=slow, channel="a")
     running = gevent.spawn(timer.run, published)
     wait(lambda: calls)
     timer.stop()

@@ -66,14 +66,19 @@ class TriggerContract:
 
 class TestTimer(TriggerContract):
     def make(self) -> Trigger:
-        return Timer("test", 0.005, time.monotonic, channel="a")
+        return Timer("test", every=0.005, call=time.monotonic, channel="a")
 
 
 class TestCommand(TriggerContract):
     def make(self) -> Trigger:
-        return Command(
-            "test", [sys.executable, "-ISc", "import time; print(time.monotonic())"], channel="a", seconds=0.01
-        )
+        argv = [sys.executable, "-ISc", "import time; print(time.monotonic())"]
+        return Command("test", argv=argv, channel="a", every=0.01)
+
+
+class TestCommandOfLines(TriggerContract):
+    def make(self) -> Trigger:
+        script = "import time\nwhile True: print(time.monotonic(), flush=True); time.sleep(0.01)"
+        return Command("test", argv=[sys.executable, "-ISc", script], channel="a", lines=True)
 
 
 class TestFlaskSse(TriggerContract):
@@ -176,11 +181,11 @@ def fail(error: BaseException | None = None) -> Callable[[], object]:
 
 def test_what_is_added_runs_when_the_supervisor_starts(supervisor: Supervisor, published: Published) -> None:
     """And what is added later runs at once."""
-    supervisor.add(Timer("early", 3600, lambda: "early", channel="a"))
+    supervisor.add(Timer("early", every=3600, call=lambda: "early", channel="a"))
     gevent.sleep(0.01)
     assert published == []
     supervisor.start()
-    supervisor.add(Timer("late", 3600, lambda: "late", channel="a"))
+    supervisor.add(Timer("late", every=3600, call=lambda: "late", channel="a"))
     wait(lambda: sorted(published.texts) == ["early", "late"])
 
 
@@ -286,7 +291,7 @@ def test_a_trigger_that_does_not_heed_stop_is_killed(published: Published) -> No
 
 def test_the_supervisor_starts_again_after_a_stop(supervisor: Supervisor, published: Published) -> None:
     """In tests and shells a worker may live twice."""
-    supervisor.add(Timer("t", 3600, lambda: "again", channel="a", repeat=True))
+    supervisor.add(Timer("t", every=3600, call=lambda: "again", channel="a", repeat=True))
     for count in (1, 2):
         supervisor.start()
         wait(lambda count=count: len(published) == count)  # type: ignore[misc]

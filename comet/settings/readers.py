@@ -1,0 +1,171 @@
+"""Readers: one for each kind of value. They take the key's name for their sentence, and raise SettingsError."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import resource
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from ..core.errors import BadRequest, SettingsError
+from ..core.update import check_channel
+
+
+#: Of the open files of a worker: connections that stay free for publishing and health, and descriptors for the rest.
+FREE_CONNECTIONS = 200
+FREE_DESCRIPTORS = 256
+MOST_STREAMS = 50_000
+
+Reader = Callable[[str, Any], Any]
+
+
+def room_for_streams() -> int:
+    """Streams that a worker has open files for."""
+    # The start raises the soft limit to the hard one first (comet.serving), so the hard one counts.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return MOST_STREAMS * 20
+    return max(1, hard - FREE_CONNECTIONS - FREE_DESCRIPTORS)
+
+
+def refuse(key: str, value: object, allowed: str) -> NoReturn:
+    raise SettingsError(f"{key} is {value!r}; it must be {allowed}.")
+
+
+def number(least: float, most: float, unit: str = "", *, whole: bool = True) -> Reader:
+    kind = "a whole number" if whole else "a number"
+    allowed = f"{kind}{unit and f' of {unit}'} from {least:.15g} to {most:.15g}"
+
+    def read(key: str, value: Any) -> Any:
+        found = value
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", value.strip(), re.ASCII):
+            found = float(value) if "." in value else int(value)
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not least <= found <= most:
+            refuse(key, value, allowed)
+        if whole and found != int(found):
+            refuse(key, value, allowed)
+        return int(found) if whole else float(found)
+
+    return read
+
+
+def streams(key: str, value: Any) -> int:
+    room = room_for_streams()
+    try:
+        return int(number(1, room, "streams")(key, value))
+    except SettingsError as error:
+        raise SettingsError(f"{error} That is what the limit of open files leaves room for (ulimit -n).") from error
+
+
+def flag(key: str, value: Any) -> bool:
+    if value in (True, "1", 1):
+        return True
+    if value in (False, "0", 0, ""):
+        return False
+    refuse(key, value, "0 or 1")
+
+
+def text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        refuse(key, value, "text")
+    return value.strip()
+
+
+def texts(key: str, value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        refuse(key, value, "text, several separated by commas")
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def keys(key: str, value: Any) -> tuple[str, ...]:
+    found = texts(key, value)
+    for each in found:
+        if not re.fullmatch(r"[\x21-\x7e]+", each):
+            # Without the value: a key does not belong into a log.
+            raise SettingsError(
+                f"{key} has a key with a character that no header can carry: use printable ASCII, no blanks."
+            )
+    return found
+
+
+def prefixes(key: str, value: Any) -> tuple[str, ...]:
+    found = texts(key, value)
+    for prefix in found:
+        try:
+            check_channel(f"{prefix}x" if len(prefix) < 128 else prefix)
+        except BadRequest:
+            refuse(key, prefix, "what names of channels begin with, such as sse; several separated by commas")
+    return found
+
+
+def bind(key: str, value: Any) -> str:
+    place = text(key, value)
+    address = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^:,\s\[\]/]*):([0-9]{1,5})", place, re.ASCII)
+    if not (int(address[1]) < 65_536 if address else re.fullmatch(r"unix:.+", place)):
+        refuse(key, value, "ADDRESS:PORT, such as 127.0.0.1:4071 or [::1]:4071, or unix:PATH")
+    return place
+
+
+_ORIGIN = re.compile(r"https?://[^\s/?#'\"<>\\@]+", re.IGNORECASE)
+
+
+def origins(key: str, value: Any) -> tuple[str, ...]:
+    found = texts(key, value)
+    for origin in found:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            refuse(key, origin, "an origin such as https://app.example (no path, no slash at the end), or *")
+    return tuple(origin.lower() for origin in found)
+
+
+def url(key: str, value: Any) -> str:
+    address = text(key, value).rstrip("/")
+    if address and not re.fullmatch(r"https?://[^\s/?#'\"<>\\@]+(/[^\s?#'\"<>\\]*)?", address, re.IGNORECASE):
+        refuse(key, value, "a URL such as https://push.example, without ? and #")
+    return address
+
+
+def path(key: str, value: Any) -> str:
+    return text(key, value) or refuse(key, value, "the path of a file")
+
+
+#: Every setting but the tables.
+READERS: dict[str, Reader] = {
+    "bind": bind,
+    "workers": number(1, 1000),
+    "broker": text,
+    "publish_key": keys,
+    "open": flag,
+    "history": number(1, 10_000_000, "updates"),
+    "history_bytes": number(1, 1 << 40, "bytes"),
+    "history_seconds": number(0.1, 1e9, "seconds", whole=False),
+    "replay": number(0, 10_000_000, "updates"),
+    "memory": number(1 << 16, 1 << 40, "bytes"),
+    "heartbeat": number(0.1, 3600, "seconds", whole=False),
+    "poll_timeout": number(1, 60, "seconds", whole=False),
+    "max_update": number(1, 1 << 30, "bytes"),
+    "max_streams": streams,
+    "max_channels": number(1, 10_000_000, "channels"),
+    "idempotency_seconds": number(1, 1e9, "seconds", whole=False),
+    "write_timeout": number(0.1, 3600, "seconds", whole=False),
+    "drain_seconds": number(0, 3600, "seconds", whole=False),
+    "allowed_origins": origins,
+    "direct_writes": flag,
+    "demo": flag,
+    "public_url": url,
+    "flask_sse": prefixes,
+    "checkpoints": path,
+}
+
+
+def table(value: Any, name: str, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: {name} is {value!r}; it must be a table.")
+    return value
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
+    return f" Did you mean {prefix}{by_lower[near[0]]}?" if near else ""

@@ -50,7 +50,7 @@ def as_row(names: Iterable[str], kinds: Iterable[Kind], values: Iterable[object]
 
 def padded(value: bytes | None, length: int) -> bytes | None:
     """A value of BINARY(length) as a query gives it."""
-    return value and value.ljust(length, b"\0")
+    return None if value is None else value.ljust(length, b"\0")
 
 
 # By the kind of the column: what the two sources give differently becomes one.

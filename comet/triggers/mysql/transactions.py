@@ -1,0 +1,155 @@
+"""Transactions: the events of the binary log, grouped into what is published together.
+
+Strategy: updates gather until the event that ends their transaction; only there a checkpoint is taken, because nobody
+can go on in the middle of one. A transaction too large for one batch goes in pieces, of which only the last has a
+checkpoint: what is read again after a crash is known by its keys, which are places in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from pymysqlreplication.event import (
+    ExecuteLoadQueryEvent,
+    GtidEvent,
+    MariadbGtidEvent,
+    QueryEvent,
+    RotateEvent,
+    XAPrepareEvent,
+    XidEvent,
+)
+from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
+
+from ...breath import breathe
+from ...core.update import Update
+from .backlog import Piece
+from .place import Place
+from .rows import Incomplete, Rows
+from .statements import touches, verb
+
+
+#: The events that are asked for; all others are dropped before they are decoded.
+EVENTS = (
+    DeleteRowsEvent,
+    ExecuteLoadQueryEvent,
+    GtidEvent,
+    MariadbGtidEvent,
+    QueryEvent,
+    RotateEvent,
+    UpdateRowsEvent,
+    WriteRowsEvent,
+    XAPrepareEvent,
+    XidEvent,
+)
+
+#: The event that says that the table must be read anew: something has happened to it that is not told.
+RESYNC = "resync"
+
+#: Of a MariadbGtidEvent: the next event is all there is, and no COMMIT follows.
+STANDALONE = 1
+
+
+def resync(channel: str, table: tuple[str, str], reason: str, statement: str = "", key: str | None = None) -> Update:
+    """Tell that something is not told. ``statement``: the word that it began with; its data is nobody's business."""
+    data = {"reason": reason, "table": ".".join(table), **({"statement": statement} if statement else {})}
+    return Update.of(channel, data, event=RESYNC, key=key)
+
+
+class Transactions:
+    """Makes pieces of what happens to ``table``, (database, name), behind ``place``."""
+
+    def __init__(self, place: Place, *, channel: str, table: tuple[str, str], rows: Rows) -> None:
+        self.place = place
+        self.channel = channel
+        self.table = table
+        self.rows = rows
+        self._gtid = ""
+        self._begun = False
+        self._index = 0
+        self._piece = Piece()
+        # Two triggers may share a channel, and one transaction have rows for both.
+        name = ".".join(table)
+        self._suffix = name if name.isascii() and len(name) <= 60 else hashlib.md5(name.encode()).hexdigest()
+
+    def feed(self, event: Any) -> Iterator[Piece]:
+        """Take the next event; return what can be published now. A piece without updates has a checkpoint alone."""
+        match event:
+            case WriteRowsEvent() | UpdateRowsEvent() | DeleteRowsEvent():
+                yield from self._rows(event)
+            case MariadbGtidEvent():
+                self._begin(event.gtid, begun=not event.flags & STANDALONE)
+            case XidEvent():
+                yield self._end(event)
+            case QueryEvent():
+                yield from self._query(event)
+            case RotateEvent():
+                self.place = replace(self.place, file=event.next_binlog, pos=event.position)
+            case GtidEvent():
+                self._begin(event.gtid, begun=False)  # MySQL's: a BEGIN follows, or not
+            case XAPrepareEvent():
+                yield from self._prepare(event)
+            case ExecuteLoadQueryEvent():
+                self._hidden("statement", "LOAD")
+
+    # A transaction's life.
+
+    def _begin(self, gtid: str, *, begun: bool) -> None:
+        self._gtid, self._begun, self._index = gtid, begun, 0
+        self._piece = Piece()
+
+    def _rows(self, event: Any) -> Iterator[Piece]:
+        try:
+            for name, data in self.rows.of(event):
+                self._add(Update(self.channel, data, "application/json", name, self._key()))
+                if self._piece.is_full:
+                    yield self._piece
+                    self._piece = Piece()
+                breathe()
+        except Incomplete:
+            self._hidden("incomplete")
+
+    def _query(self, event: QueryEvent) -> Iterator[Piece]:
+        text = event.query.strip()
+        word = text[:12].upper()
+        if word == "BEGIN":
+            self._begun = True
+        elif word == "COMMIT":
+            yield self._end(event)
+        elif word == "ROLLBACK":
+            self._piece = Piece()
+            yield self._end(event)
+        else:
+            schema = event.schema.decode(errors="replace")
+            # What was prepared had come with the rows of its own transaction, which nobody keeps for so long.
+            if word.startswith("XA COMMIT") or touches(text, schema, self.table):
+                self._hidden("statement", verb(text))
+                self.rows.forget()
+            if not self._begun:
+                yield self._end(event)
+
+    def _prepare(self, event: XAPrepareEvent) -> Iterator[Piece]:
+        if not event.one_phase:
+            self._piece = Piece()  # not yet, and perhaps never
+        yield self._end(event)
+
+    def _hidden(self, reason: str, statement: str = "") -> None:
+        self._add(resync(self.channel, self.table, reason, statement, self._key()))
+
+    def _add(self, update: Update) -> None:
+        self._piece.add(update)
+        self._index += 1
+
+    def _key(self) -> str:
+        """What the next update is known by: its place in the log, which has a GTID where the server gives one."""
+        transaction = self._gtid or f"{self.place.file}:{self.place.pos}"
+        return f"{transaction}:{self._index}:{self._suffix}"
+
+    def _end(self, event: Any) -> Piece:
+        self.place = replace(self.place, pos=event.packet.log_pos, gtid=self._gtid)
+        piece, self._piece = self._piece, Piece()
+        piece.place = self.place
+        self._gtid, self._begun, self._index = "", False, 0
+        return piece

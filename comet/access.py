@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from flask import Request, current_app, request
+from werkzeug.exceptions import HTTPException
 
 from .core.errors import Forbidden, Unauthorized
 from .core.rules import Rules
@@ -50,6 +51,16 @@ class Access:
                 )
         if self.authorize and not self._ask("subscribe", channels, cookies=cookies):
             raise Forbidden(f"you may not subscribe to {', '.join(channels)}: the application's authorize said no.")
+
+    def is_public(self, channel: str) -> bool:
+        """Whether this request may be told of a channel beside others: it is not private, and ``authorize`` says yes.
+
+        An ``authorize`` that refuses in its own way, by ``abort`` say, has said no.
+        """
+        try:
+            return not self.rules[channel].private and (self.authorize is None or self._ask("subscribe", [channel]))
+        except HTTPException:
+            return False
 
     def check_write(self, action: str, channels: Sequence[str]) -> None:
         """Raise Unauthorized or Forbidden if this request may not ``publish`` or ``admin``."""

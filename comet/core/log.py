@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from operator import attrgetter
 
+from .changes import Changes
 from .cursor import NOWHERE, Cursor
 from .ring import Ring
 from .rules import Rules
@@ -113,6 +114,7 @@ class Log:
         self.weight = 0
         self.published = 0
         self.rings: dict[str, Ring] = {}
+        self.changes = Changes()
 
     # Writing.
 
@@ -135,7 +137,7 @@ class Log:
         self.head = self.floor = self.weight = self.published = 0
         self.holes = []
         names = list(self.rings)
-        self.rings = {}
+        self.rings, self.changes = {}, Changes()
         for name in names:
             self.open(name)
 
@@ -151,6 +153,7 @@ class Log:
             if entry.prev > max(ring.last, self.floor):
                 ring.skip(entry.prev)
             ring.append(entry)
+        self.changes.note(entry)
         ring.idle_since = None
         self._exists(ring)
         self.head = entry.seq
@@ -173,6 +176,7 @@ class Log:
         ``used`` are the channels with subscribers; they are kept. Call it about once a second, and exhaust it:
         it yields after each 200 channels, where the caller may let others run.
         """
+        self.changes.tick(now)
         for count, (name, ring) in enumerate(list(self.rings.items()), 1):
             if count % 200 == 0:
                 yield

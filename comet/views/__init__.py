@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from ..core.errors import CometError
-from . import bodies, problems, publishing, subscribing
+from . import bodies, problems, publishing, subscribing, sup
 from .current import worker
 
 
@@ -20,8 +20,9 @@ def make_blueprint(url_prefix: str | None = None) -> Blueprint:
     route = blueprint.add_url_rule
     route("/channels/<names>", view_func=subscribing.subscribe, methods=["GET"])
     route("/channels/<names>/<wire>", view_func=subscribing.subscribe, methods=["GET"])
-    route("/channels/<name>/latest", view_func=subscribing.latest, methods=["GET"])
-    route("/channels/<name>/info", view_func=subscribing.info, methods=["GET"])
+    route("/channels/<name>/latest", view_func=sup.announced(subscribing.latest), methods=["GET"])
+    route("/channels/<name>/info", view_func=sup.announced(subscribing.info), methods=["GET"])
+    route("/sup.json", view_func=sup.Documents().sup, methods=["GET"])
     route("/channels/<name>", view_func=publishing.publish, methods=["POST"])
     route("/channels/<name>", view_func=publishing.delete, methods=["DELETE"])
     route("/channels", view_func=publishing.publish_batch, methods=["POST"])

@@ -28,11 +28,17 @@ class Client:
         answer = self.app.test_client(use_cookies=False).open(path, method=method, headers=headers, **options)
         assert answer.status_code != 500, answer.text
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        kept = method in ("GET", "HEAD") and path.endswith("/latest") and answer.status_code in (200, 304)
-        assert answer.headers["Cache-Control"] == ("no-cache" if kept else NOT_STORED)
+        assert answer.headers["Cache-Control"] == self._cache_control(method, path, answer)
         media_type = answer.headers.get("Content-Type", "")
         assert not media_type.startswith("text/") or "charset=" in media_type
         return answer
+
+    def _cache_control(self, method: str, path: str, answer: TestResponse) -> str:
+        if method not in ("GET", "HEAD") or answer.status_code not in (200, 304):
+            return NOT_STORED
+        if path.partition("?")[0].endswith("/sup.json"):
+            return "private, max-age=1" if self.comet.worker.access.authorize else "max-age=1"
+        return "no-cache" if path.endswith("/latest") else NOT_STORED
 
     def get(self, path: str, headers: Any = (), **options: Any) -> TestResponse:
         return self.ask("GET", path, headers, **options)

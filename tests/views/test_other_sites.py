@@ -17,6 +17,7 @@ PATHS = [
     ("GET", "/channels/x/sse", 200),
     ("GET", "/channels/x/latest", 200),
     ("GET", "/channels/x/info", 200),
+    ("GET", "/sup.json", 200),
     ("GET", "/healthz", 200),
     ("GET", "/channels/x/nowhere", 404),
     ("GET", "/nowhere", 404),

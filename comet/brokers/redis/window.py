@@ -21,6 +21,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from ...breath import breathe
+from ...core.changes import Changes
 from ...core.cursor import NOWHERE
 from ...core.log import Entry, Log
 from ...core.ring import weight
@@ -156,7 +157,7 @@ class Window:
     def _begin(self, answer: Answer) -> None:
         """Take over all that Redis has: aside, so that nobody reads half of it."""
         other = Log(answer.epoch, rules=self.log.rules, limit=self.log.limit)
-        for _ in _fill(other, answer, *self._read(answer, 0)):
+        for _ in _fill(other, answer, *self._read(answer, 0, other.changes)):
             breathe()
         if self.log.epoch not in (answer.epoch, NOWHERE.epoch):
             log.error("comet: Redis at %s: the log begins anew, with epoch %s.", self.link.name, answer.epoch)
@@ -169,7 +170,7 @@ class Window:
     def _follow(self, answer: Answer) -> None:
         """Append everything up to the head, of all channels, in SEQ order."""
         after = self.log.head
-        records, entries = self._read(answer, after)
+        records, entries = self._read(answer, after, self.log.changes)
         if len(entries) > MANY:
             self._begin(answer)
             return
@@ -182,8 +183,11 @@ class Window:
             self.log.skip(name, answer.floor)
         self._has_grown(forgotten.union(records))
 
-    def _read(self, answer: Answer, after: int) -> tuple[dict[str, Record], list[Entry]]:
-        """Records and entries of all channels that have news; the older entries only if there is room for them."""
+    def _read(self, answer: Answer, after: int, changes: Changes) -> tuple[dict[str, Record], list[Entry]]:
+        """Records and entries of all channels that have news; the older entries only if there is room for them.
+
+        Of those for which there is none, ``changes`` are told.
+        """
         records: dict[str, Record] = {}
         entries: list[Entry] = []
         gone: dict[str, int] = {}
@@ -204,7 +208,9 @@ class Window:
             if room < 0:
                 entries.sort(key=_seq)
                 half = len(entries) // 2
-                gone.update({entry.channel: entry.seq for entry in entries[:half]})
+                for entry in entries[:half]:
+                    gone[entry.channel] = entry.seq
+                    changes.note(entry)
                 del entries[:half]
                 room = self.log.limit - _weight(entries)
             breathe()

@@ -247,6 +247,10 @@ class Cohorts:
             if other is not cohort and len(fewer.members) < FEW:
                 self.wake(fewer)  # they find nothing new, and join where there is room
 
+    def awaits(self, names: Iterable[str]) -> bool:
+        """Whether anybody waits for one of these channels."""
+        return any(name in self._by_channel for name in names)
+
     def behind(self, names: Iterable[str]) -> list[Cohort]:
         """The cohorts that wait for one of these channels and have not had its newest entry."""
         waiting: dict[Cohort, None] = {}

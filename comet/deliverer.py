@@ -45,9 +45,11 @@ class Deliverer:
 
     def notify(self, names: Iterable[str]) -> None:
         """There is something new for these channels. Never waits."""
-        self._news.update(names)
         self._frames.forget()
-        self._more.set()
+        # Who does not wait now will look before waiting: for an update that nobody waits for, nobody is woken.
+        if self._cohorts.awaits(names):
+            self._news.update(names)
+            self._more.set()
 
     def _deliver(self) -> None:
         """Bring everybody up to the head, cohort by cohort, for ever."""

@@ -34,6 +34,8 @@ def read(most: int) -> bytes:
         size += len(piece)
         if size > most:
             raise TooLarge(f"more than {most} bytes; this takes no more.")
+        if size == length:
+            break
     # A hook of the app may have read it, and Flask has kept it then, unless it was a form.
     body = b"".join(pieces) or request.get_data()
     if length is not None and len(body) < length:
@@ -74,8 +76,10 @@ def _each_read_within(seconds: float) -> Iterator[None]:
 
 def drop(response: Response) -> Response:
     """After a refusal: read what is left of the body, up to a limit, and end the connection after the answer."""
+    if response.status_code < 400:
+        return response
     body: Any = request.environ.get("wsgi.input")
-    if response.status_code < 400 or not hasattr(body, "failed") or body.failed or not _has_body():
+    if not hasattr(body, "failed") or body.failed or not _has_body():
         return response
     # gunicorn reads the rest of a body before the next request, without any limit, unless it is marked as failed:
     # then it closes the connection.

@@ -39,7 +39,7 @@ def since(request: Request) -> str | None:
 
 def utf8(request: Request, name: str) -> str | None:
     """A parameter whose very characters count. Flask would hand over bytes that are not UTF-8 percent-encoded."""
-    if request.args.get(name) is None:
+    if not request.query_string or request.args.get(name) is None:
         return None
     try:
         fields = parse_qsl(request.query_string.decode(), keep_blank_values=True, errors="strict")

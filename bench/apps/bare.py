@@ -34,9 +34,9 @@ def updates(cursor: int) -> Iterator[bytes]:
 
 
 @app.post("/publish")
-def publish() -> tuple[str, int]:
+def publish() -> tuple[dict[str, object], int]:
     global news
     log.append(b"id: %d\ndata: %s\n\n" % (len(log) + 1, request.get_data()))
     event, news = news, Event()
     event.set()
-    return "", 204
+    return {"id": str(len(log)), "channel": "bench", "subscribers": 0}, 201

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 
 import gevent
 from gevent.event import Event
@@ -34,14 +34,16 @@ LOOK = 2.0
 class Watch:
     """Whether a channel is watched: ``begun`` is set while it is, ``over`` while it is not.
 
-    ``used``: when it was last used here; ``told``: until when the broker counts it as watched because of that.
+    ``used``: when it was last used here; ``told``: until when the broker counts it as watched because of that;
+    ``turned`` are called after each turn.
     """
 
-    __slots__ = ("begun", "over", "told", "used")
+    __slots__ = ("begun", "over", "told", "turned", "used")
 
     def __init__(self, begun: bool = False) -> None:
         self.begun, self.over = Event(), Event()
         self.used = self.told = -math.inf
+        self.turned: list[Callable[[], None]] = []
         self.turn(begun)
 
     def turn(self, begun: bool) -> None:
@@ -50,6 +52,23 @@ class Watch:
                 event.set()
             else:
                 event.clear()
+        for turned in self.turned:
+            turned()
+
+
+def either(watches: Sequence[Watch]) -> Watch:
+    """A watch that has begun while one of these has."""
+    if len(watches) == 1:
+        return watches[0]
+    whole = Watch()
+
+    def turned() -> None:
+        whole.turn(any(watch.begun.is_set() for watch in watches))
+
+    for watch in watches:
+        watch.turned.append(turned)
+    turned()
+    return whole
 
 
 class Watching:

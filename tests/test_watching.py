@@ -11,7 +11,7 @@ import pytest
 from comet import watching
 from comet.brokers.memory import MemoryBroker
 from comet.core.errors import BrokerAway
-from comet.watching import Watching
+from comet.watching import Watch, Watching, either
 from tests.timing import until
 
 
@@ -162,3 +162,14 @@ def test_a_broker_that_can_not_tell_has_all_channels_watched() -> None:
     assert one.watch("a").begun.is_set()
     assert not one.touch("a")
     one.stop()
+
+
+def test_one_of_several_channels_is_enough() -> None:
+    """A watch of several has begun while one of them has; and a channel may be in more than one."""
+    one, other, third = Watch(), Watch(begun=True), Watch()
+    both, alone, more = either([one, other]), either([one]), either([one, third])
+    assert both.begun.is_set() and alone is one and more.over.is_set()
+    other.turn(False)
+    assert both.over.is_set() and not both.begun.is_set()
+    one.turn(True)
+    assert both.begun.is_set() and more.begun.is_set()

@@ -16,6 +16,10 @@ from ..core.update import Update
 class Publish(Protocol):
     """What a trigger is given to publish with. A checkpoint is the trigger's own text: where its source goes on."""
 
+    @property
+    def lasts(self) -> bool:
+        """Whether what is published outlives this process. Checkpoints do."""
+
     def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
         """Publish the updates, all or none, and remember the checkpoint: with a broker that workers share, both or
         neither. Without updates the checkpoint alone. Raises what publishing raises; LeaseLost: let go of the source.
@@ -43,7 +47,8 @@ class Trigger(Protocol):
 
 @runtime_checkable
 class Rereads(Protocol):
-    """A trigger that can read its source again. Unless ``always``, it runs only while its channel is watched.
+    """A trigger that can read its source again. Unless ``always``, it runs only while its channel is watched, or one of
+    its ``other_channels``, if it has any.
 
     What it has published before a ``stop`` may be gone, or another's, when it runs again: it publishes afresh.
     """

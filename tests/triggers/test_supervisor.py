@@ -131,6 +131,22 @@ def test_what_must_not_sleep_runs_always(
     wait(lambda: published.texts in (["x"], ["x\n"]))
 
 
+def test_one_with_two_channels_wakes_for_either(published: Published) -> None:
+    """Somebody who watches only the other one has it run as well."""
+    watches = {"a": Watch(), "b": Watch()}
+    supervisor = Supervisor(published, watch=watches.__getitem__)
+    trigger = Timer("t", every=0.001, call=counting(), channel="a")
+    trigger.other_channels = ["b"]  # type: ignore[attr-defined]
+    supervisor.add(trigger)
+    supervisor.start()
+    wait(lambda: supervisor.states[0].phase == "asleep")
+    watches["b"].turn(True)
+    wait(lambda: published)
+    watches["b"].turn(False)
+    wait(lambda: supervisor.states[0].phase == "asleep")
+    supervisor.stop()
+
+
 def test_one_that_fails_while_nobody_watches_does_not_try_again(supervisor: Supervisor, watch: Watch) -> None:
     """Its source is left alone, too."""
     calls: list[int] = []

@@ -15,6 +15,8 @@ from tests.timing import PATIENCE, until
 class Published(list[Update]):
     """A ``publish`` that remembers what was accepted (no key twice), and every checkpoint."""
 
+    lasts = True
+
     def __init__(self) -> None:
         super().__init__()
         self.checkpoints: list[str] = []

@@ -30,6 +30,10 @@ class Noted:
         self.state.published(receipts, checkpoint)
         return receipts
 
+    @property
+    def lasts(self) -> bool:
+        return self.publish.lasts
+
     def checkpoint(self) -> str | None:
         self.state.position = self.publish.checkpoint()
         return self.state.position
@@ -37,6 +41,8 @@ class Noted:
 
 class Alone:
     """Publish where no other worker shares the log. Without ``checkpoints`` nothing is remembered."""
+
+    lasts = False
 
     def __init__(
         self, name: str, publish: Callable[[Sequence[Update]], list[Receipt]], checkpoints: Checkpoints | None

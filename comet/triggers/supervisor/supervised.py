@@ -14,7 +14,7 @@ from gevent.event import Event
 from ...brokers import Leases, Receipt
 from ...core.errors import Alarm, CometError, LeaseLost
 from ...core.update import Update
-from ...watching import Watch
+from ...watching import Watch, either
 from .. import Publish, Rereads, Trigger
 from .checkpoints import Checkpoints
 from .publishing import Alone, Noted, Render
@@ -93,7 +93,8 @@ class Supervised:
 
     def _watch(self) -> Watch:
         if isinstance(self.trigger, Rereads) and not self.trigger.always:
-            return self.terms.watch(self.trigger.channel)
+            channels = [self.trigger.channel, *getattr(self.trigger, "other_channels", ())]
+            return either([self.terms.watch(channel) for channel in channels])
         return Watch(begun=True)
 
     def _run_while_watched(self, watch: Watch) -> bool:

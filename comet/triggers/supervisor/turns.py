@@ -28,6 +28,8 @@ class Turn:
     ``lost`` is called when it is another worker's. ``check`` raises for updates that can't be published.
     """
 
+    lasts = True
+
     def __init__(
         self, leases: Leases, name: str, lost: Callable[[], None], check: Callable[[Sequence[Update]], None]
     ) -> None:

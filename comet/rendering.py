@@ -62,14 +62,18 @@ class Templated:
 
     def _place(self, error: Exception) -> tuple[str, int | None]:
         """The file and the line of an error, as far as they are known."""
-        if isinstance(error, TemplateSyntaxError):
-            return error.name or self.name, error.lineno
+        if isinstance(error, TemplateSyntaxError) and error.filename:
+            return self._shown(error.filename) or self.name, error.lineno
         # Jinja gives the frames of templates the names and lines of their files.
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            for folder in self.folders:
-                if Path(frame.filename).is_relative_to(folder):
-                    return str(Path(frame.filename).relative_to(folder)), frame.lineno
+            if file := self._shown(frame.filename):
+                return file, frame.lineno
         return self.name, None
+
+    def _shown(self, file: str) -> str:
+        """The path of a template, as seen from one of the folders; nothing for another file."""
+        folders = [folder for folder in self.folders if Path(file).is_relative_to(folder)]
+        return str(Path(file).relative_to(folders[0])) if folders else ""
 
 
 class Called:

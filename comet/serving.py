@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "on_starting": on_starting,
         "when_ready": when_ready,
         "nworkers_changed": nworkers_changed,
+        "post_fork": post_fork,
         "post_worker_init": post_worker_init,
         "pre_request": pre_request,
         "worker_exit": worker_exit,
@@ -133,6 +135,27 @@ def nworkers_changed(server: Any, new: int, old: int | None) -> None:
     if old is not None and new > 1 and read_settings().broker == "memory":
         server.log.error("comet: %s", refuse_workers(new))
         server.num_workers = 1
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Let one worker tell what its app refuses, and the others wait for the end that this brings.
+
+    gunicorn stops when a worker can't load its app; if it then finds a second one, it ends with a traceback instead.
+    """
+    load, patience = worker.load_wsgi, float(len(server.WORKERS))
+
+    def load_wsgi() -> None:
+        try:
+            load()
+        except Refused:
+            deadline = time.monotonic() + patience
+            while time.monotonic() < deadline:
+                if not worker.alive:
+                    sys.exit()
+                time.sleep(0.02)
+            raise
+
+    worker.load_wsgi = load_wsgi
 
 
 def post_worker_init(worker: Any) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,19 @@ def free_port() -> int:
 
 
 class Server:
-    """One gunicorn. ``settings`` are COMET_* without the prefix, in lower case; ``arguments`` go to gunicorn."""
+    """One gunicorn. ``settings`` are COMET_* without the prefix, in lower case; ``arguments`` go to gunicorn.
 
-    def __init__(self, *arguments: str, app: str = "wsgi:app", conf: str | None = None, **settings: Any) -> None:
+    ``files`` are written into the folder where it starts: a comet.toml, say, and modules.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        app: str = "wsgi:app",
+        conf: str | None = None,
+        files: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.arguments = arguments
@@ -45,6 +56,9 @@ class Server:
         }
         self.folder = tempfile.TemporaryDirectory(prefix="comet-test-")
         self.log_path = Path(self.folder.name) / "log"
+        for name, text in (files or {}).items():
+            self.file(name).parent.mkdir(parents=True, exist_ok=True)
+            self.file(name).write_text(text)
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Server:
@@ -118,6 +132,10 @@ class Server:
         assert self.process is not None
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def file(self, name: str) -> Path:
+        """A file in its folder."""
+        return Path(self.folder.name) / name
 
     # Talking to it.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gevent
 
@@ -22,6 +22,12 @@ log = logging.getLogger("comet")
 #: Seconds for which changes gather before they are written.
 GATHER = 0.25
 
+#: Seconds after which a write that failed is tried again.
+RETRY = 2.0
+
+#: Seconds that closing waits for a write.
+PATIENCE = 1.0
+
 
 class Checkpoints:
     """The file ``path``. It is read when somebody asks for the first time, and made when there is something to say."""
@@ -31,6 +37,8 @@ class Checkpoints:
         self._texts: dict[str, str] | None = None
         self._written: dict[str, str] = {}
         self._writer: gevent.Greenlet | None = None
+        self._thread: Any = None
+        self._error = ""
 
     def get(self, name: str) -> str | None:
         """What was last remembered under this name. Raises Alarm where the file can't be read."""
@@ -52,21 +60,29 @@ class Checkpoints:
         if self._writer is not None:
             self._writer.kill()
             self._writer = None
-            self._write(_write)
+            if self._thread is not None:
+                self._thread.wait(PATIENCE)  # it would put the old text after the new one
+            self._note(dict(self._texts or {}), _write(self.path, self._text()))
 
     def _write_in_turn(self) -> None:
         while self._texts != self._written:
-            self._write(lambda *arguments: gevent.get_hub().threadpool.apply(_write, arguments))
-            gevent.sleep(GATHER)
+            texts = dict(self._texts or {})
+            self._thread = gevent.get_hub().threadpool.spawn(_write, self.path, self._text())
+            self._note(texts, self._thread.get())
+            self._thread = None
+            gevent.sleep(RETRY if self._error else GATHER)
         self._writer = None
 
-    def _write(self, write: Callable[[Path, str], None]) -> None:
-        texts = dict(self._texts or {})
-        try:
-            write(self.path, json.dumps(texts, indent=1))
-        except OSError as error:
-            log.error("comet: the checkpoints can't be written to %s: %s", self.path, error.strerror)
-        self._written = texts
+    def _text(self) -> str:
+        return json.dumps(self._texts, indent=1)
+
+    def _note(self, texts: dict[str, str], error: str) -> None:
+        """Take these as written, unless there was an error; that is told once, while it is the same."""
+        if error and error != self._error:
+            log.error("comet: the checkpoints can't be written to %s: %s", self.path, error)
+        if not error:
+            self._written = texts
+        self._error = error
 
     def _read(self) -> dict[str, str]:
         try:
@@ -82,11 +98,18 @@ class Checkpoints:
         return texts
 
 
-def _write(path: Path, text: str) -> None:
-    """All or nothing: who reads it, even after a loss of power, finds the old text or the new one."""
+def _write(path: Path, text: str) -> str:
+    """All or nothing: who reads it, even after a loss of power, finds the old text or the new one. Returns an error.
+
+    It is not raised: from a thread, gevent would print a traceback beside.
+    """
     aside = path.with_name(f"{path.name}.new")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        return str(error.strerror or error).lower()
+    return ""

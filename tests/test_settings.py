@@ -47,6 +47,7 @@ RIGHT = [
     ("allowed_origins", "*", '"*"', ("*",)),
     ("direct_writes", "0", "false", False),
     ("demo", "1", "1", True),
+    ("checkpoints", "var/read.json", '"var/read.json"', "var/read.json"),
     ("public_url", "https://push.example/x/", '"https://push.example/x"', "https://push.example/x"),
 ]  # fmt: skip
 
@@ -87,6 +88,7 @@ WRONG = [
     ("allowed_origins", "null", "an origin such as https://app.example"),
     ("direct_writes", "2", "0 or 1"),
     ("demo", "on", "0 or 1"),
+    ("checkpoints", "", "the path of a file"),
     ("public_url", "push.example", "a URL such as https://push.example"),
 ]  # fmt: skip
 
@@ -164,6 +166,7 @@ def test_no_setting_at_all() -> None:
     assert (settings.max_update, settings.max_streams, settings.max_channels) == (262_144, room, 10_000)
     assert (settings.idempotency_seconds, settings.write_timeout, settings.drain_seconds) == (3600, 20, 5)
     assert (settings.direct_writes, settings.demo) == (True, False)
+    assert (settings.checkpoints, settings.triggers) == ("comet-checkpoints.json", ())
 
 
 def test_environment_and_file_disagree() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gevent
 import pytest
 
+from comet.brokers import Receipt
 from comet.core.errors import Alarm, SourceFailed
+from comet.core.update import Update
 from comet.triggers.command import Command
 from comet.triggers.supervisor import Supervisor
 from tests.timing import PATIENCE
@@ -183,3 +185,100 @@ def test_no_descriptor_is_left_behind(published: Published) -> None:
         with pytest.raises(Alarm, match=r"no-such-program can't be run: no such file or directory"):
             Command("test", argv=["no-such-program"], channel="a", every=1)._output()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+# Each line.
+
+
+def lines(script: str, **options: object) -> Command:
+    return Command("test", argv=["sh", "-c", script], channel="a", lines=True, **options)  # type: ignore[arg-type]
+
+
+def test_each_line_is_published_as_it_comes(published: Published) -> None:
+    """Without waiting for the program's end; what has no end yet waits for it."""
+    command = lines("echo 1; echo; printf 'th'; sleep 0.2; echo ree; exec sleep 1000", event="line", type="text/html")
+    run_until(command, published, lambda: len(published) == 3)
+    assert published.texts == ["1", "", "three"]
+    assert {(update.event, update.type) for update in published} == {("line", "text/html")}
+
+
+def test_a_program_of_lines_that_ends(published: Published) -> None:
+    """With status 0 it has said everything, and its last line needs no end."""
+    ended(gevent.spawn(lines("echo 1; printf 2; exit 0").run, published))
+    assert published.texts == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("script", "how"), [("echo 1; exit 7", "with status 7"), ("echo 1; kill -9 $$", "by signal 9")]
+)
+def test_a_program_of_lines_that_fails(published: Published, script: str, how: str) -> None:
+    """What it said is published, and the supervisor starts it again."""
+    supervisor = Supervisor(published, first_pause=0.01)
+    supervisor.add(lines(script))
+    supervisor.start()
+    wait(lambda: len(published) >= 3)
+    supervisor.stop()
+    assert set(published.texts) == {"1"}
+    assert supervisor.states[0].error == f"SourceFailed: sh has ended {how}."
+
+
+def test_lines_that_come_together_are_published_together(published: Published) -> None:
+    """In batches that are bounded, however many they are."""
+    sizes: list[int] = []
+
+    def publish(updates: Sequence[Update], checkpoint: str | None = None) -> list[Receipt]:
+        sizes.append(len(updates))
+        return published(updates, checkpoint)
+
+    ended(gevent.spawn(lines("seq 10000").run, publish))
+    assert published.texts == [str(n) for n in range(1, 10001)]
+    assert max(sizes) == 200 and len(sizes) < 200
+
+
+def test_a_long_line_is_cut(published: Published, caplog: pytest.LogCaptureFixture) -> None:
+    """The next one is whole, and the log says it once."""
+    script = "for n in 1 2; do head -c 300000 /dev/zero | tr '\\0' x; echo; echo short; done"
+    with caplog.at_level(logging.WARNING, "comet"):
+        ended(gevent.spawn(lines(script, most=100).run, published))
+    assert published.texts == ["x" * 100, "short"] * 2
+    assert caplog.text.count("test prints a line of more than 100 bytes; the rest is left out") == 1
+
+
+def test_a_flood_of_lines_does_not_hold_the_others_up(published: Published) -> None:
+    """A program that never pauses: between batches the loop turns, and it is stopped at once."""
+    command = lines("yes")
+    running = gevent.spawn(command.run, published)
+    ticks = 0
+    while len(published) < 20_000:
+        gevent.sleep(0.001)
+        ticks += 1
+        assert not running.ready()
+    assert ticks > 5
+    command.stop()
+    ended(running)
+
+
+def test_stopping_a_program_of_lines_leaves_nothing_of_it(published: Published, tmp_path: Path) -> None:
+    """Its children neither."""
+    command = lines(f"sleep 1000 & echo $! > {tmp_path}/child; echo 1; wait")
+    run_until(command, published, lambda: published)
+    wait(lambda: not alive(pid_in(tmp_path / "child")))
+
+
+def test_lines_are_taken_whether_anybody_watches_or_not() -> None:
+    """What nobody reads is lost: such a program never sleeps."""
+    assert lines("true").always
+    assert not shell("true").always
+
+
+@pytest.mark.parametrize("options", [{}, {"every": 1.0, "lines": True}])
+def test_neither_a_pace_nor_lines(options: dict[str, float]) -> None:
+    """It is one or the other."""
+    with pytest.raises(ValueError, match="every so many seconds, or it gives lines"):
+        Command("test", argv=["true"], channel="a", **options)  # type: ignore[arg-type]
+
+
+def test_output_has_the_event_that_was_asked_for(published: Published) -> None:
+    """As every update may have one."""
+    run_until(shell("echo 1", event="df"), published, lambda: published)
+    assert [update.event for update in published] == ["df"]

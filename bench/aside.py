@@ -62,7 +62,7 @@ def _run(work: Callable[..., None], pipe: Pipe, *arguments: Any) -> None:
 def reader(pipe: Pipe, server: Server, count: int, source: str) -> None:
     """Subscribers that say when all are there; then, each time they are told the number of the last update and have
     it, how late each update came to each of them."""
-    with Crowd(server, source) as crowd:
+    with Crowd(server, source, timed=True) as crowd:
         crowd.open(count)
         pipe.send(count)
         while True:

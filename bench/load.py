@@ -2,7 +2,8 @@
 publisher of these updates: 1, 2, 3, …
 
 An update's data ends in the time at which it was made and its number: ``…81234567890#17#``. Half a number has no end,
-and is not taken for one.
+and is not taken for one. When it has come, the kernel says: what this program takes to read thousands of streams, one
+after the other, is not the server's.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ _UPDATE = re.compile(rb"(\d+)#(\d+)#")
 _LONGEST = 48
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
-#: Of Linux: the port is chosen when one connects, and may be in use for another address.
+#: Of Linux: the port is chosen when one connects, and may be in use for another address; and each piece that is read
+#: comes with the time, in seconds and nanoseconds, at which the last of it came.
 _BIND_ADDRESS_NO_PORT = 24
+_TIMESTAMP = 35
+_TIME = struct.Struct("@qq")
 
 #: Seconds in which everybody must have been answered, or have an update.
 PATIENCE = 60.0
@@ -42,7 +46,7 @@ class Lost(Exception):
 
 def update(number: int, size: int = SIZE) -> bytes:
     """The data of an update that is made now."""
-    return (b"%d#%d#" % (time.monotonic_ns(), number)).rjust(size, b".")
+    return (b"%d#%d#" % (time.time_ns(), number)).rjust(size, b".")
 
 
 class Found(NamedTuple):
@@ -133,13 +137,20 @@ def _is_whole(text: bytes) -> bool:
 
 
 class Subscriber:
-    """One stream, and the number of the last update it has had (None before the first)."""
+    """One stream, and the number of the last update it has had (None before the first).
 
-    __slots__ = ("last", "rest", "returns", "sock")
+    ``came``: when the last piece came, in nanoseconds since 1970, if it is ``timed``.
+    """
 
-    def __init__(self, server: Server, request: bytes, source: str) -> None:
+    __slots__ = ("came", "last", "rest", "returns", "sock", "timed")
+
+    def __init__(self, server: Server, request: bytes, source: str = "", *, timed: bool = False) -> None:
+        self.timed = timed
+        self.came = 0
         self.sock = socket.socket()
         self.sock.settimeout(PATIENCE)
+        if timed:
+            self.sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
         # Leave no port behind in TIME_WAIT: the kernel would look for a free one ever longer.
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if source:
@@ -168,12 +179,18 @@ class Subscriber:
     def read(self) -> Found:
         """Take what has come. Raises Lost if that is not the next update."""
         try:
-            piece = self.sock.recv(65_536)
+            piece = self._receive_timed() if self.timed else self.sock.recv(65_536)
         except ConnectionError:
             piece = b""
         if not piece:
             raise Lost(f"a stream ended after update {self.last}")
         return self.take(piece)
+
+    def _receive_timed(self) -> bytes:
+        piece, ((_, _, when),), _, _ = self.sock.recvmsg(65_536, 64)
+        seconds, nanoseconds = _TIME.unpack(when)
+        self.came = seconds * 1_000_000_000 + nanoseconds
+        return piece
 
     def take(self, piece: bytes) -> Found:
         found = find(self.rest, piece)
@@ -187,15 +204,16 @@ class Subscriber:
 
 
 class Crowd:
-    """The subscribers of one server. ``late`` keeps in how many seconds each had each update, if it is an array."""
+    """The subscribers of one server. ``timed``: ``late`` keeps in how many seconds each update came to each of them."""
 
-    def __init__(self, server: Server, source: str = "") -> None:
+    def __init__(self, server: Server, source: str = "", *, timed: bool = False) -> None:
         self._server = server
         self._source = source
+        self._timed = timed
         self._epoll = select.epoll()
         self._by_fd: dict[int, Subscriber] = {}
         self._reached: Counter[int] = Counter()
-        self.late: array[float] | None = None
+        self.late = array("d")
         #: The last update that everybody has had, and the last that was published.
         self.done = self.published = 0
 
@@ -232,7 +250,7 @@ class Crowd:
     def _begin(self, requests: Sequence[bytes], replay: bool) -> list[bytes]:
         """Open these; return those that the server had no room for, to be asked again: by another worker."""
         refused = []
-        opened = [(Subscriber(self._server, request, self._source), request) for request in requests]
+        opened = [(Subscriber(self._server, request, self._source, timed=self._timed), request) for request in requests]
         for subscriber, request in opened:
             if self._server.greets:
                 found, room = subscriber.begin()
@@ -255,10 +273,9 @@ class Crowd:
         *,
         at_once: int = 1,
         every: float = 0.0,
-        window: int = 1,
     ) -> float:
-        """Publish so many, ``at_once`` in one request, each as soon as everybody has all but ``window`` - 1 of those
-        before, and at most one request in ``every`` seconds. Return how many seconds it took until all had all.
+        """Publish so many, ``at_once`` in one request, each request as soon as everybody has what was published before,
+        and at most one in ``every`` seconds. Return how many seconds it took until all had all.
 
         ``make`` makes the request from the numbers. Raises Lost when an update is missing, twice, or out of order.
         """
@@ -272,8 +289,7 @@ class Crowd:
                 publisher.send(make(numbers))
                 self.published = numbers[-1]
                 self._read_until_answered(publisher)
-                self.read_until(self.published - (window - 1) * at_once)
-            self.read_until(self.published)
+                self.read_until(self.published)
         return time.monotonic() - begun
 
     def _read_until_answered(self, publisher: Connection) -> None:
@@ -303,13 +319,14 @@ class Crowd:
             if fd == publisher:
                 answered = True
             else:
-                self._count(self._by_fd[fd].read())
+                subscriber = self._by_fd[fd]
+                found = subscriber.read()
+                if self._timed:
+                    self.late.extend([(subscriber.came - made) / 1e9 for made in found.made])
+                self._count(found)
         return answered
 
     def _count(self, found: Found) -> None:
-        if self.late is not None:
-            now = time.monotonic_ns()
-            self.late.extend([(now - made) / 1e9 for made in found.made])
         for number in found.numbers:
             self._reached[number] += 1
             if number == self.done + 1:

@@ -213,7 +213,7 @@ def brokers(server: Server, row: Row, scale: Scale) -> Figures:
         crowd.publish(3)
         updates = scale(100, 5)
         begun = server.cpu()
-        seconds = crowd.publish(updates, window=4)
+        seconds = crowd.publish(updates)
         cpu = server.cpu() - begun
         delivered = updates * len(crowd)
     workers = server.workers if isinstance(server, Comet) else 1
@@ -388,8 +388,8 @@ WORKS = (
         "full",
         "Every descriptor in use",
         "First 30 seconds of silence, in which only heartbeats are written; then an update a second for a minute, "
-        "while somebody asks `/healthz` 20 times a second. **Late** is from before the POST until a subscriber has "
-        "read the update, so that the load generator's own reading is in it.",
+        "while somebody asks `/healthz` 20 times a second. **Late** is from before the POST until the update has come to "
+        "a subscriber's socket, by the kernel's clock.",
         full,
         [Row(Comet, MOST), Row(peers.Plain, MOST), Row(peers.Nchan, MOST)],
         [MEMORY, Measure("idle", "CPU, idle", "% of a core", 0.01), *STREAMS],
@@ -455,7 +455,8 @@ WORKS = (
         "brokers",
         "Brokers: throughput",
         "Updates in with nobody listening: single ones over 8 connections, and batches of 1,000. Then 1,000 "
-        "subscribers, with at most 4 updates on their way. All workers share one core; **capacity** is what the "
+        "subscribers, each update published as soon as all have the one before, so that none goes out together with "
+        "others. All workers share one core; **capacity** is what the "
         "workers would deliver with a core each, by the processor time that a delivery took. Redis is on the load's "
         "core and not counted.",
         brokers,

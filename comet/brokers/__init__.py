@@ -22,7 +22,7 @@ Hear = Callable[[str, bytes], None]
 
 
 def new_epoch() -> str:
-    return "".join(secrets.choice(EPOCH_LETTERS) for _ in range(8))
+    return "".join(EPOCH_LETTERS[byte % 32] for byte in secrets.token_bytes(8))
 
 
 @dataclass(frozen=True, slots=True)

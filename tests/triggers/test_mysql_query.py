@@ -16,7 +16,7 @@ from comet.triggers.mysql.query import Query
 from tests.mariadb import MariaDB
 from tests.triggers.columns import COLUMNS, create, insert
 from tests.triggers.watching import Published, ended, wait
-from tests.triggers.writers import writers
+from tests.triggers.writers import follow, writers
 
 
 pytestmark = pytest.mark.usefixtures("cooperative")
@@ -59,20 +59,6 @@ def run(mariadb: MariaDB, schema: str, execute: Execute) -> Iterator[Start]:
 
 def told(updates: Sequence[Update]) -> list[tuple[str | None, str]]:
     return [(each.event, each.data.decode()) for each in updates]
-
-
-def follow(updates: Sequence[Update], key: str = "id") -> dict[object, object]:
-    """What a subscriber has in the end who heeds each difference. No row is added twice, or gone before it came."""
-    rows: dict[object, object] = {}
-    for update in updates:
-        row = json.loads(update.data)
-        assert update.type == "application/json"
-        assert (row[key] in rows) == (update.event != "added"), update
-        if update.event == "removed":
-            del rows[row[key]]
-        else:
-            rows[row[key]] = row
-    return rows
 
 
 def test_differences(run: Start, execute: Execute, published: Published) -> None:
@@ -179,11 +165,11 @@ def test_many_rows(run: Start, execute: Execute, published: Published) -> None:
     execute("INSERT INTO t SELECT seq, 'x' FROM seq_1_to_10000")
     run(published)
     wait(lambda: len(published) == 10_000)
-    assert len(follow(published)) == 10_000
+    assert len(follow(told(published))) == 10_000
     assert len(json.loads(published.checkpoints[0])) == 100
     execute("DELETE FROM t WHERE id > 1")
     wait(lambda: len(published) == 19_999)
-    assert follow(published) == {1: {"id": 1, "v": "x"}}
+    assert follow(told(published)) == {1: {"id": 1, "v": "x"}}
 
 
 def test_eight_writers(mariadb: MariaDB, schema: str, run: Start, published: Published) -> None:
@@ -192,7 +178,7 @@ def test_eight_writers(mariadb: MariaDB, schema: str, run: Start, published: Pub
     run(published, query="SELECT * FROM orders")
     gevent.joinall([gevent.spawn(each.write, 250) for each in all_of_them], raise_error=True)
     rows = {id: {"id": id, "owner": owner, "n": n} for id, owner, n in mariadb.execute("SELECT * FROM orders", database=schema)}  # fmt: skip  # noqa: E501
-    wait(lambda: follow(published) == rows)
+    wait(lambda: follow(told(published)) == rows)
     assert {each.event for each in published} == {"added", "changed", "removed"}
 
 
@@ -203,7 +189,7 @@ def test_every_type_of_column(execute: Execute, run: Start, published: Published
     wait(lambda: len(published) == 3)
     gevent.sleep(0.1)
     assert len(published) == 3
-    assert follow(published)[0] == {"id": 0, **{name: column[2] for name, column in COLUMNS.items()}}
+    assert follow(told(published))[0] == {"id": 0, **{name: column[2] for name, column in COLUMNS.items()}}
 
 
 def test_a_row_that_is_too_large(run: Start, execute: Execute, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pymysql
@@ -25,7 +26,7 @@ class Writer:
     """Inserts, updates and deletes rows of its own in ``orders``, and tells of each in ``outbox``.
 
     Each transaction changes one to five rows; one of ten is rolled back, and what the server refuses is done again.
-    ``told``: what was committed to the outbox.
+    ``told``: what was committed to the outbox; ``maybe``: of which the server did not say whether it was.
     """
 
     def __init__(self, server: MariaDB, schema: str, number: int, *, pause: float, sleep: Callable[[float], object]):
@@ -89,6 +90,19 @@ class Writer:
                 cursor.execute("DELETE FROM orders WHERE id = %s", row)
         cursor.execute("INSERT INTO outbox (channel, event, data) VALUES ('told', %s, %s)", (verb, text))
         return text
+
+
+def follow(differences: Iterable[tuple[str | None, str]], key: str = "id") -> dict[object, object]:
+    """What a subscriber has in the end who heeds each difference. No row is added twice, or gone before it came."""
+    rows: dict[object, object] = {}
+    for event, data in differences:
+        row = json.loads(data)
+        assert (row[key] in rows) == (event != "added"), (event, data)
+        if event == "removed":
+            del rows[row[key]]
+        else:
+            rows[row[key]] = row
+    return rows
 
 
 def writers(

@@ -150,9 +150,11 @@ class Controller:
         """Begin to deliver. Call it in the worker, once."""
         self.broker.start(self._deliverer.notify)
         self._deliverer.start()
+        self.watching.start()
 
     def stop(self) -> None:
         """Stop delivering, at once. For tests and shells; a worker drains instead."""
+        self.watching.stop()
         self._deliverer.stop()
         self.broker.stop()
 

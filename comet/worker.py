@@ -99,7 +99,6 @@ class Worker:
             self.started = True
             self._hub_thread, self._loop = _thread_id(), get_hub().loop
             self.controller.start()
-            self.controller.watching.start()
             self.peers.start()
             self.triggers.start()
 
@@ -107,7 +106,6 @@ class Worker:
         """End the background greenlets at once. For tests and shells."""
         if self.started:
             self.triggers.stop()
-            self.controller.watching.stop()
             self.controller.stop()
             self.peers.stop()
             self.started = False

@@ -194,6 +194,27 @@ def test_after_a_restart_it_goes_on(feeds: Feeds, published: Published) -> None:
     assert told(published)[2:] == [("b", "b2", "b:u2")]
 
 
+def test_after_a_restart_of_a_log_that_forgets(feeds: Feeds) -> None:
+    """What there is is published anew, also what has not changed of late: the channels are empty."""
+    published = Published()
+    published.lasts = False
+    feeds.page("/a", "a1", ETag='"1"')
+    feeds.document(("a", "u1"), until=1000)
+    trigger = sup(feeds, "a")
+    for _ in range(2):
+        with running(trigger, published):
+            looks(feeds)
+    assert published.texts == ["a1"]
+    again = Published()
+    again.lasts = False
+    again.checkpoints = published.checkpoints
+    feeds.document(since=1000, until=1060)
+    with running(sup(feeds, "a"), again):
+        wait(lambda: again)
+        looks(feeds)
+    assert told(again) == [("a", "a1", 'a::"1"')]
+
+
 def test_after_a_long_time_all_feeds_are_looked_at(feeds: Feeds, published: Published) -> None:
     """The document does not reach back to the last look: what is not as it was is published."""
     for name in "ab":

@@ -72,10 +72,13 @@ class Sup:
         self._mark = ""
         self._asked = self._next = 0.0
         self._told: set[str] = set()
+        self._looked = False
 
     def run(self, publish: Publish) -> None:
         self._stopping.clear()
         seen = Seen.parse(self.url, publish.checkpoint())
+        if not (publish.lasts or self._looked):
+            seen.places.clear()  # the channels are empty
         try:
             # However often it fails, it does not ask more often.
             while not self._stopping.wait(max(0.0, self._next - time.monotonic())):
@@ -94,6 +97,7 @@ class Sup:
         self._compare(document, seen)
         failures = [failure for feed in self.feeds if (failure := self._follow(web, feed, seen, publish))]
         publish([], str(seen))
+        self._looked = True
         if failures:
             more = f" (and {len(failures) - 1} others)" if len(failures) > 1 else ""
             raise SourceFailed(f"{failures[0]}{more}")

@@ -188,17 +188,19 @@ def slow(server: Server, row: Row, scale: Scale) -> Figures:
 def growth(server: Server, row: Row, scale: Scale) -> Figures:
     """All subscribers get an update a tick, from one channel or from many. What the publishing takes is measured
     before anybody listens, and taken off."""
-    assert isinstance(server, Comet)
     channels, subscribers = scale(row.channels), scale(row.subscribers)
-    names = [f"bench{number}" for number in range(channels)]
-    make = _on_channels(server, names)
+    make, path = None, None
+    if channels > 1:
+        assert isinstance(server, Comet)
+        names = [f"bench{number}" for number in range(channels)]
+        make, path = _on_channels(server, names), lambda place: Comet.stream_of(names[place % channels])
     ticks = scale(min(100, max(10, 100_000 // row.subscribers)), 3)
     with Crowd(server) as crowd:
         crowd.publish(3, make)
         begun = server.cpu()
         crowd.publish(ticks, make)
         publishing = server.cpu() - begun
-        crowd.open(subscribers, lambda place: server.stream_of(names[place % channels]))
+        crowd.open(subscribers, path)
         crowd.publish(3, make)
         begun = server.cpu()
         crowd.publish(ticks, make)
@@ -388,8 +390,8 @@ WORKS = (
         "full",
         "Every descriptor in use",
         "First 30 seconds of silence, in which only heartbeats are written; then an update a second for a minute, "
-        "while somebody asks `/healthz` 20 times a second. **Late** is from before the POST until the update has come to "
-        "a subscriber's socket, by the kernel's clock.",
+        "while somebody asks `/healthz` 20 times a second. **Late** is from before the POST until the update has come "
+        "to a subscriber's socket, by the kernel's clock.",
         full,
         [Row(Comet, MOST), Row(peers.Plain, MOST), Row(peers.Nchan, MOST)],
         [MEMORY, Measure("idle", "CPU, idle", "% of a core", 0.01), *STREAMS],
@@ -441,11 +443,11 @@ WORKS = (
     Work(
         "growth",
         "Cost as the work grows",
-        "An update a tick for everybody, from one channel or spread over many: published as one batch, a line for "
-        "each channel. **Fan-out** is without what the same batches take when nobody listens.",
+        "An update a tick for everybody, from one channel or spread over many: then published as one batch, a line for "
+        "each channel. **Fan-out** is without what the same publishing takes when nobody listens.",
         growth,
         [
-            *(Row(Comet, subscribers) for subscribers in (100, 1000, 10_000, MOST)),
+            *(Row(server, subscribers) for subscribers in (100, 1000, 10_000, MOST) for server in (Comet, peers.CLoop)),
             *(Row(Comet, 10_000, channels) for channels in (100, 10_000)),
         ],
         [CPU, Measure("net", "fan-out", "µs a message", 1e-6)],

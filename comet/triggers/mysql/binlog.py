@@ -17,11 +17,11 @@ from ...core.errors import Alarm, SettingsError, SourceFailed, TooLarge
 from .. import Publish
 from .address import Address
 from .backlog import Backlog, Piece
-from .checks import RIGHTS, check_server, check_table, is_its_own
+from .checks import check_server, check_table, is_its_own
 from .database import Database, quoted
 from .place import Place
 from .rows import Rows
-from .stream import Purged, Replaced, Stream
+from .stream import Purged, Reader, Replaced, Stream
 from .transactions import EVENTS, RESYNC, Transactions, resync
 
 
@@ -44,6 +44,7 @@ class Binlog:
         database, _, of_it = table.partition(".")
         self.table = (database, of_it)
         self._backlog = Backlog()
+        self._account = ""
 
     @property
     def server_id(self) -> int:
@@ -98,6 +99,7 @@ class Binlog:
     def _begin(self, checkpoint: str | None, backlog: Backlog) -> Place:
         """Check the server and return where to go on: where it ended the last time, or else from now."""
         with closing(Database(self.address)) as server:
+            self._account = server.account
             now = check_server(server)
             check_table(server, *self.table)
             if checkpoint is None:
@@ -127,8 +129,8 @@ class Binlog:
 
     def _stream(self, place: Place, backlog: Backlog) -> None:
         transactions = Transactions(place, channel=self.channel, table=self.table, rows=Rows(self._declared))
-        stream = Stream(self.address, place, server_id=self.server_id, table=self.table, events=EVENTS, rights=RIGHTS)
-        with closing(stream):
+        me = Reader(self.server_id, self._account)
+        with closing(Stream(self.address, place, me, table=self.table, events=EVENTS)) as stream:
             for event in stream:
                 for piece in transactions.feed(event):
                     if piece.updates:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pymysqlreplication.constants import FIELD_TYPE
 from pymysqlreplication.constants.NONE_SOURCE import EMPTY_SET
-from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
+from pymysqlreplication.row_event import UpdateRowsEvent, WriteRowsEvent
 
 from ...breath import breathe
 from .mapping import Kind, as_json, kind_of, padded
@@ -31,8 +31,8 @@ _ENCODINGS = {"ucs2": "utf_16_be", "utf16": "utf_16_be", "utf16le": "utf_16_le",
 Mend = Callable[[Any], Any]
 
 
-class Incomplete(Exception):
-    """The event has not all columns, or not their names: the log was written with other settings then."""
+class Unreadable(Exception):
+    """The log has changes in a form that can't be read: without all columns, or their names, or something is odd."""
 
 
 class Rows:
@@ -49,17 +49,26 @@ class Rows:
         self._declared = self._columns = None
 
     def of(self, event: Any) -> Iterator[tuple[str, bytes]]:
-        """The name of each event and its data. Raises Incomplete."""
+        """The name of each event and its data. Raises Unreadable."""
         self._look_at(event)
-        for row in event.rows:
-            match event:
-                case WriteRowsEvent():
-                    yield "inserted", _data(self._mapped(row), None)
-                case UpdateRowsEvent():
-                    yield "updated", _data(self._mapped(row, "after_"), self._mapped(row, "before_"))
-                case DeleteRowsEvent():
-                    yield "deleted", _data(None, self._mapped(row))
+        while event.packet.read_bytes < event.event_size:
+            try:
+                said = self._next(event)
+            except Exception as error:  # whatever it is: the same bytes would bring it again and again
+                raise Unreadable(str(error)) from error
+            yield said
             breathe()
+
+    def _next(self, event: Any) -> tuple[str, bytes]:
+        # As ``event.rows`` does; but there may be hundreds in an event, and others run meanwhile.
+        row = event._fetch_one_row()
+        match event:
+            case WriteRowsEvent():
+                return "inserted", _data(self._mapped(row), None)
+            case UpdateRowsEvent():
+                return "updated", _data(self._mapped(row, "after_"), self._mapped(row, "before_"))
+            case _:
+                return "deleted", _data(None, self._mapped(row))
 
     def _look_at(self, event: Any) -> None:
         """Know the columns. The same list comes with each event until the table's map is another."""
@@ -68,10 +77,10 @@ class Rows:
         if isinstance(event, UpdateRowsEvent):
             bitmaps.append(event.columns_present_bitmap2)
         if any(int.from_bytes(bitmap, "little") & whole != whole for bitmap in bitmaps):
-            raise Incomplete
+            raise Unreadable("columns are missing")
         if event.columns is not self._columns:
             if not all(column.name for column in event.columns):
-                raise Incomplete
+                raise Unreadable("columns have no names")
             if self._declared is None:
                 self._declared = self._declare()
             for column in event.columns:

@@ -17,10 +17,10 @@ _CONDITIONAL = re.compile(r"/\*M?!\d*|\*/")
 
 #: These leave the rows of every table that is not temporary as they are, and its columns too.
 _HARMLESS = re.compile(
-    r"\s*(?:BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|GRANT|REVOKE|ANALYZE|OPTIMIZE|FLUSH|SET|"
-    r"(?:CREATE|DROP)\s+(?:OR\s+REPLACE\s+)?(?:TEMPORARY|(?:DEFINER\s*=\s*\S+\s+)?(?:SQL\s+SECURITY\s+\w+\s+)?"
-    r"(?:UNIQUE\s+|FULLTEXT\s+|SPATIAL\s+|AGGREGATE\s+)?(?:TRIGGER|VIEW|INDEX|PROCEDURE|FUNCTION|EVENT|USER|ROLE|SEQUENCE)))"
-    r"\b",
+    r"\s*(?:(?:BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|GRANT|REVOKE|ANALYZE|OPTIMIZE|FLUSH|SET)\b|"
+    r"(?:CREATE|ALTER|DROP)\s+(?:OR\s+REPLACE\s+)?(?:(?:ALGORITHM|DEFINER)\s*=\s*\S+\s+)*"
+    r"(?:SQL\s+SECURITY\s+\w+\s+)?(?:UNIQUE\s+|FULLTEXT\s+|SPATIAL\s+|AGGREGATE\s+)?"
+    r"(?:TEMPORARY|TRIGGER|VIEW|INDEX|PROCEDURE|FUNCTION|PACKAGE|EVENT|USER|ROLE|SEQUENCE|SERVER)\b)",
     re.IGNORECASE,
 )
 _SCHEMA = re.compile(r"\s*(?:CREATE|DROP)\s+(?:OR\s+REPLACE\s+)?(?:DATABASE|SCHEMA)\b", re.IGNORECASE)
@@ -40,7 +40,7 @@ def touches(statement: str, schema: str, table: tuple[str, str]) -> bool:
         return False
     database, name = table
     if _SCHEMA.match(text):
-        return _names(database, text) is not None
+        return re.search(_name(database), text, re.IGNORECASE) is not None
     return any(
         (found["of"] or schema).strip('`"').lower() == database.lower()
         for found in re.finditer(rf"(?:(?P<of>`[^`]+`|\"[^\"]+\"|[\w$]+)\s*\.\s*)?{_name(name)}", text, re.IGNORECASE)
@@ -49,10 +49,6 @@ def touches(statement: str, schema: str, table: tuple[str, str]) -> bool:
 
 def _bare(statement: str) -> str:
     return _CONDITIONAL.sub(" ", _COMMENT.sub(" ", _STRING.sub("''", statement)))
-
-
-def _names(name: str, text: str) -> re.Match[str] | None:
-    return re.search(_name(name), text, re.IGNORECASE)
 
 
 def _name(name: str) -> str:

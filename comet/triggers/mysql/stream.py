@@ -8,8 +8,10 @@ change of it, takes longer to decode than the change.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -20,9 +22,11 @@ from pymysqlreplication.constants import BINLOG
 from ...breath import breathe
 from ...core.errors import CometError, SourceFailed
 from .address import Address
+from .checks import RIGHTS
 from .database import Database
 from .failures import explain
 from .place import Place
+from .rows import Unreadable
 
 
 #: The place is not in the server's log, or can't be read from there.
@@ -30,6 +34,12 @@ UNREADABLE = 1236
 
 #: Somebody else reads with our server id.
 REPLACED = 4052
+
+#: What the library does not know: lost events, and compressed ones.
+HIDING = {26, *range(165, 172)}
+
+#: What it raises where it can't decode an event.
+UNDECODED = (ValueError, LookupError, TypeError, AttributeError, NotImplementedError, struct.error)
 
 #: Seconds that the server may take to end what we have left.
 DISMISSAL = 2.0
@@ -43,34 +53,41 @@ class Replaced(Exception):
     """Somebody else reads with the same server id: the server has thrown us out."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads: the number that a replica has, and the user as a GRANT names it."""
+
+    server_id: int
+    account: str
+
+
 class Stream:
     """The log of the server at ``address`` from ``place`` on. Close it.
 
-    ``server_id`` names us to the server. Only row events of ``table``, (database, name), are decoded, and of the other
-    events those of the classes ``events``.
+    Only row events of ``table``, (database, name), are decoded, and of the other events those of the classes
+    ``events``.
     """
 
     def __init__(
         self,
         address: Address,
         place: Place,
+        reader: Reader,
         *,
-        server_id: int,
         table: tuple[str, str],
         events: tuple[type, ...],
-        rights: str = "",
-        account: str = "",
     ) -> None:
         self.address = address
-        self.rights = rights
-        self.account = account
+        self.reader = reader
         self._connections: list[Any] = []
         self._thread = 0
+        self._begun = False
+        self._hidden = 0
         self._maps: dict[bytes, bytes] = {}
         self._ours = True
-        self._reader = BinLogStreamReader(
+        self._library = BinLogStreamReader(
             connection_settings=address.options(),
-            server_id=server_id,
+            server_id=reader.server_id,
             blocking=True,
             resume_stream=True,
             log_file=place.file,
@@ -85,10 +102,23 @@ class Stream:
         )
 
     def __iter__(self) -> Iterator[Any]:
-        """Wait for events, for ever. Raises SourceFailed, Alarm, Purged or Replaced."""
-        while (event := self._reader.fetchone()) is not None:
+        """Wait for events, for ever; Unreadable stands for some. Raises SourceFailed, Alarm, Purged or Replaced."""
+        while (event := self._next()) is not None:
+            if self._hidden:
+                yield Unreadable(f"there are events of the type {self._hidden}")
+                self._hidden = 0
             yield event
         raise SourceFailed(f"{self.address} has ended its binary log.")
+
+    def _next(self) -> Any:
+        try:
+            return self._library.fetchone()
+        except pymysql.Error as error:
+            raise self._meaning(error) from error
+        except UNDECODED as error:
+            if not self._begun:
+                raise
+            return Unreadable(f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
         """Let go of the server. It would notice by itself, but not before it has something to say."""
@@ -142,13 +172,18 @@ class Stream:
             return Replaced()
         if code == UNREADABLE:
             return Purged(text)
-        return explain(error, self.address, grant=self.rights, account=self.account)
+        return explain(error, self.address, grant=RIGHTS, account=self.reader.account)
 
     def _is_known(self, data: bytes) -> bool:
-        """Whether a packet is the map of a table as it came before. A number means one table until the log rotates."""
+        """Whether a packet is the map of a table as it came before. A number means one table until the log rotates,
+        and each log begins with telling that it does.
+        """
         if len(data) < 30 or data[0] != 0:
             return False
-        if data[5] == BINLOG.ROTATE_EVENT:
+        if data[5] in HIDING:
+            self._hidden = data[5]
+        elif data[5] == BINLOG.ROTATE_EVENT:
+            self._begun = True
             self._maps.clear()
         elif data[5] == BINLOG.TABLE_MAP_EVENT:
             # Behind the header, which has the time, and before the checksum over it.

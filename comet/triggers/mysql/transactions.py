@@ -8,6 +8,7 @@ checkpoint: what is read again after a crash is known by its keys, which are pla
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -23,13 +24,14 @@ from pymysqlreplication.event import (
 )
 from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent, WriteRowsEvent
 
-from ...breath import breathe
 from ...core.update import Update
 from .backlog import Piece
 from .place import Place
-from .rows import Incomplete, Rows
+from .rows import Rows, Unreadable
 from .statements import touches, verb
 
+
+log = logging.getLogger("comet")
 
 #: The events that are asked for; all others are dropped before they are decoded.
 EVENTS = (
@@ -75,7 +77,10 @@ class Transactions:
         self._suffix = name if name.isascii() and len(name) <= 60 else hashlib.md5(name.encode()).hexdigest()
 
     def feed(self, event: Any) -> Iterator[Piece]:
-        """Take the next event; return what can be published now. A piece without updates has a checkpoint alone."""
+        """Take the next event, or Unreadable in the place of some; return what can be published now.
+
+        A piece without updates has a place alone.
+        """
         match event:
             case WriteRowsEvent() | UpdateRowsEvent() | DeleteRowsEvent():
                 yield from self._rows(event)
@@ -93,6 +98,8 @@ class Transactions:
                 yield from self._prepare(event)
             case ExecuteLoadQueryEvent():
                 self._hidden("statement", "LOAD")
+            case Unreadable():
+                self._unreadable(event)
 
     # A transaction's life.
 
@@ -107,9 +114,8 @@ class Transactions:
                 if self._piece.is_full:
                     yield self._piece
                     self._piece = Piece()
-                breathe()
-        except Incomplete:
-            self._hidden("incomplete")
+        except Unreadable as error:
+            self._unreadable(error)
 
     def _query(self, event: QueryEvent) -> Iterator[Piece]:
         text = event.query.strip()
@@ -134,6 +140,10 @@ class Transactions:
         if not event.one_phase:
             self._piece = Piece()  # not yet, and perhaps never
         yield self._end(event)
+
+    def _unreadable(self, error: Unreadable) -> None:
+        log.error("comet: the binary log has changes of %s that can't be read: %s", ".".join(self.table), error)
+        self._hidden("unreadable")
 
     def _hidden(self, reason: str, statement: str = "") -> None:
         self._add(resync(self.channel, self.table, reason, statement, self._key()))

@@ -280,6 +280,18 @@ def test_history_beyond_the_window_comes_from_redis(make: Make) -> None:
     assert [entry.seq for entry in small.broker.since(newest, size=1000, limit=10).entries] == [301]
 
 
+def test_a_worker_with_little_memory_knows_what_has_changed(make: Make) -> None:
+    """Also of what it has no room for when it begins."""
+    one = make()
+    for n in range(300):
+        publish(one, "x", channel=f"c{n}")
+    small = make(limit=20_000)
+    expected = [(f"c{n}", n + 1) for n in range(300)]
+    assert len([ring for ring in small.log.rings.values() if len(ring)]) < 100
+    assert sorted(small.log.changes.since(0), key=lambda change: change[1]) == expected
+    assert one.log.changes.since(0) == expected
+
+
 def test_what_redis_has_trimmed_is_a_gap(make: Make) -> None:
     """By count or by bytes: told, and exact."""
     for rule in (Rule(history=3), Rule(history_bytes=3)):

@@ -374,6 +374,18 @@ def test_history_beyond_the_mirror_comes_from_the_file(make: Make) -> None:
     assert reader.told == [str(n) for n in range(1, 301)]
 
 
+def test_a_worker_with_little_memory_knows_what_has_changed(make: Make) -> None:
+    """Also of what it has no room for when it begins."""
+    one = make()
+    for n in range(300):
+        publish(one, "x", channel=f"c{n}")
+    small = make(limit=20_000)
+    expected = [(f"c{n}", n + 1) for n in range(300)]
+    assert len([ring for ring in small.log.rings.values() if len(ring)]) < 100
+    assert sorted(small.log.changes.since(0), key=lambda change: change[1]) == expected
+    assert one.log.changes.since(0) == expected
+
+
 def test_what_the_file_has_lost_is_a_gap(make: Make) -> None:
     """Trimmed in the file, trimmed for all: told, and exact."""
     one, two = make(rules=Rules(Rule(history=3))), make(rules=Rules(Rule(history=3)), limit=1)

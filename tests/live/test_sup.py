@@ -134,6 +134,12 @@ def test_one_comet_follows_another(remote: Server, tmp_path: Path) -> None:
         assert kept(follower, "p") == [("text/html; charset=utf-8", f"<p>{n}</p>") for n in (1, 2)]
         assert follower.get("/channels/other/info").status_code == 404
         assert "trigger them failed" not in follower.log()
+        remote.kill()
+        until(lambda: f"{remote.url}/sup.json can't be fetched: Connection refused." in follower.log())
+        remote.spawn()
+        until(lambda: _is_ready(remote), what="the followed server again")
+        remote.publish("news", "5")
+        until(lambda: len(kept(follower, "news")) == 6, what="what changed after that")
 
 
 def test_a_feed_that_never_answers(tmp_path: Path) -> None:

@@ -117,6 +117,10 @@ class Controller:
             start = self.log.begin(names, since, last, newest_only=newest_only)
         return start
 
+    def is_at_hand(self, subscription: Subscription) -> bool:
+        """Whether what is new for a subscriber is in the log of this process, so that nobody else is asked for it."""
+        return not self.log.lacks(subscription.names, subscription.position.seq)
+
     def frame(self, subscription: Subscription, wire: Wire) -> Frame | None:
         """Return what is to be written next to a streaming subscriber, and move it past that; None: nothing is."""
         frame = self._frames.after(subscription, wire)

@@ -86,12 +86,17 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> C
         peer.watch(controller.lose, subscription)
         first, subscription.state = wire.frame(start.entries, None, subscription.state)
         first = wire.opening(start.cursor, retry) + first
-        del start  # else what it has of the history would be kept as long as the stream lasts
+        # What it has missed leaves with the opening. But the headers leave with that too, and must wait for nobody.
+        frame = controller.frame(subscription, wire) if controller.is_at_hand(subscription) else None
+        if frame is not None:
+            first += frame.text
+        left = math.inf if wire.longest is None else wire.longest - len(first)
         peer.writing()
         yield first
-        del first
         peer.written()
-        left = math.inf if wire.longest is None else wire.longest
+        del start, first  # else what they have of the history would be kept as long as the stream lasts
+        if frame is not None and (frame.ended or left <= 0):
+            return
         while not subscription.gone:
             if subscription.rest is not None:
                 rest, subscription.rest = subscription.rest, None

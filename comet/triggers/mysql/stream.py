@@ -185,6 +185,8 @@ class Stream:
         elif data[5] == BINLOG.ROTATE_EVENT:
             self._begun = True
             self._maps.clear()
+            # Whether columns have names the log says, event by event, and not a look at a variable at the start.
+            self._library._BinLogStreamReader__optional_meta_data = True
         elif data[5] == BINLOG.TABLE_MAP_EVENT:
             # Behind the header, which has the time, and before the checksum over it.
             number, body = data[20:26], data[26:-4]

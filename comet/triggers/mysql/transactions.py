@@ -71,6 +71,7 @@ class Transactions:
         self._gtid = ""
         self._begun = False
         self._index = 0
+        self._noticed: set[tuple[str, str]] = set()
         self._piece = Piece()
         # Two triggers may share a channel, and one transaction have rows for both.
         name = ".".join(table)
@@ -106,6 +107,7 @@ class Transactions:
     def _begin(self, gtid: str, *, begun: bool) -> None:
         self._gtid, self._begun, self._index = gtid, begun, 0
         self._piece = Piece()
+        self._noticed.clear()
 
     def _rows(self, event: Any) -> Iterator[Piece]:
         try:
@@ -142,11 +144,16 @@ class Transactions:
         yield self._end(event)
 
     def _unreadable(self, error: Unreadable) -> None:
-        log.error("comet: the binary log has changes of %s that can't be read: %s", ".".join(self.table), error)
-        self._hidden("unreadable")
+        if self._hidden("unreadable"):
+            log.error("comet: the binary log has changes of %s that can't be read: %s", ".".join(self.table), error)
 
-    def _hidden(self, reason: str, statement: str = "") -> None:
+    def _hidden(self, reason: str, statement: str = "") -> bool:
+        """Tell that something is hidden, once in a transaction. Returns whether it was told now."""
+        if (reason, statement) in self._noticed:
+            return False
+        self._noticed.add((reason, statement))
         self._add(resync(self.channel, self.table, reason, statement, self._key()))
+        return True
 
     def _add(self, update: Update) -> None:
         self._piece.add(update)
@@ -159,7 +166,7 @@ class Transactions:
 
     def _end(self, event: Any) -> Piece:
         self.place = replace(self.place, pos=event.packet.log_pos, gtid=self._gtid)
-        piece, self._piece = self._piece, Piece()
+        piece = self._piece
         piece.place = self.place
-        self._gtid, self._begun, self._index = "", False, 0
+        self._begin("", begun=False)
         return piece

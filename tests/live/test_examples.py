@@ -91,3 +91,15 @@ def test_the_scoreboard_shows_goals_as_they_fall() -> None:
         assert requests.post(f"{server.url}/goal/nobody", timeout=10).status_code == 404
         assert requests.post(f"{server.url}/comet/channels/score", b"9:0", timeout=10).status_code == 403
         assert server.get("/comet/channels/score,bench/sse").status_code == 403
+
+
+def test_the_machine_is_shown_by_a_template_and_line_by_line() -> None:
+    """Without anything installed but what every machine has."""
+    with Server(config=ROOT / "examples" / "command" / "comet.toml") as server:
+        with server.get("/channels/load/text?last=0", stream=True) as shown:
+            load = next(shown.iter_lines(chunk_size=1, decode_unicode=True))
+        assert load.count(" ") == 4 and "/" in load
+        page = until(lambda: (it := server.get("/channels/machine/latest")).status_code == 200 and it)
+        assert page
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert page.text.count("<tr>") == 7 and "<h1>Load " in page.text and "<td>MemFree</td>" in page.text

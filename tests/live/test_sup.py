@@ -110,6 +110,7 @@ def kept(server: Server, channel: str) -> list[tuple[str, str]]:
     return [(update["type"], update["data"]) for update in answer["updates"]]
 
 
+@pytest.mark.parametrize("remote", ["memory", "redis"], indirect=True)
 def test_one_comet_follows_another(remote: Server, tmp_path: Path) -> None:
     """Each change of a channel is there once, with its type, whatever is restarted; other channels are not."""
     page = f'{{channel = "p", feed = "{remote.url}/channels/page/latest"}}'

@@ -259,6 +259,15 @@ def test_a_checkpoint_of_another_document(feeds: Feeds, published: Published) ->
             wait(lambda count=count: len(published) == count + 1)  # type: ignore[misc]
 
 
+def test_a_checkpoint_tells_no_password(feeds: Feeds, published: Published) -> None:
+    """Status pages show it."""
+    url = feeds.document().replace("//", "//me:secret@") + "?key=secret"
+    feeds.pages["/sup.json?key=secret"] = feeds.pages["/sup.json"]
+    with running(Sup("test", url=url, ids={}), published):
+        wait(lambda: published.checkpoints)
+    assert json.loads(published.checkpoints[0])["url"] == f"{feeds.url}/sup.json"
+
+
 # The pace.
 
 

@@ -76,7 +76,7 @@ class Sup:
 
     def run(self, publish: Publish) -> None:
         self._stopping.clear()
-        seen = Seen.parse(self.url, publish.checkpoint())
+        seen = Seen.parse(shown(self.url), publish.checkpoint())
         if not (publish.lasts or self._looked):
             seen.places.clear()  # the channels are empty
         try:

@@ -18,7 +18,7 @@ class Place:
 
 @dataclass(slots=True)
 class Seen:
-    """All feeds, up to the time (of the server) ``until``; by the document at ``url``."""
+    """All feeds, up to the time (of the server) ``until``; by the document at ``url``, which has no secrets here."""
 
     url: str
     until: float | None = None

@@ -49,9 +49,8 @@ def _redis(settings: Settings, limit: int) -> Broker:
     try:
         from .brokers.redis import RedisBroker
     except ImportError as error:
-        raise SettingsError(
-            f"COMET_BROKER is {settings.broker!r}, and the driver is not installed: pip install redis"
-        ) from error
+        # Without the URL, which may have a password.
+        raise SettingsError("COMET_BROKER is a Redis, and the driver is not installed: pip install redis") from error
     return RedisBroker(
         settings.broker,
         rules=settings.rules,

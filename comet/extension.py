@@ -114,9 +114,8 @@ class Comet:
             raise ValueError(f"every {seconds} seconds: it takes a positive number.")
 
         def decorate(call: F) -> F:
-            name = f"{call.__module__}:{getattr(call, '__qualname__', 'call')}"
             timer = Timer(
-                name,
+                self._name(f"{call.__module__}:{getattr(call, '__qualname__', 'call')} ({channel})"),
                 call=call,
                 every=seconds,
                 channel=channel,
@@ -129,6 +128,14 @@ class Comet:
             return call
 
         return decorate
+
+    def _name(self, name: str) -> str:
+        """A name that no trigger has: workers run triggers in turn by their names, the same in each of them."""
+        taken, number, found = {state.name for state in self.worker.triggers.states}, 1, name
+        while found in taken:
+            number += 1
+            found = f"{name} {number}"
+        return found
 
     # Subscribing.
 

@@ -480,6 +480,17 @@ def test_every_repeats_only_if_told_to(program: Program) -> None:
     assert len(rings["once"]) == 1 and len(rings["again"]) >= 5
 
 
+def test_functions_of_one_name_are_triggers_of_their_own(program: Program) -> None:
+    """Workers run triggers in turn by their names: of two with one name, the one that falls asleep would give away the
+    turn of the other."""
+    for channel in ("a", "b", "a", "a"):
+        program.comet.every(3600, channel=channel)(lambda: "x")
+    names = [state.name for state in program.comet.worker.triggers.states]
+    begin = names[0]
+    assert begin.endswith("<lambda> (a)")
+    assert names == [begin, f"{begin[:-3]}(b)", f"{begin} 2", f"{begin} 3"]
+
+
 def test_every_starts_at_once_when_the_others_run(program: Program) -> None:
     """A program may add a tick at any time."""
     program.comet.start()
@@ -511,7 +522,7 @@ def test_every_sleeps_while_nobody_watches(program: Program) -> None:
 
 
 def test_a_tick_that_fails_is_tried_again(program: Program, caplog: pytest.LogCaptureFixture) -> None:
-    """The log names the function."""
+    """The log names the function and its channel."""
     results: list[object] = []
 
     @program.comet.every(3600, channel="a")
@@ -523,7 +534,7 @@ def test_a_tick_that_fails_is_tried_again(program: Program, caplog: pytest.LogCa
 
     program.comet.start()
     wait(lambda: program.client.get("/comet/channels/a/latest").text == "well")
-    assert "test_extension:test_a_tick_that_fails_is_tried_again.<locals>.flaky failed" in caplog.text
+    assert "test_extension:test_a_tick_that_fails_is_tried_again.<locals>.flaky (a) failed" in caplog.text
     assert "ValueError: not yet" in caplog.text
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import gevent
 import pytest
 
+from comet.broker_url import make_broker
 from comet.core.errors import SettingsError, SourceFailed
 from comet.core.update import Update
-from comet.settings import Declared
+from comet.settings import Declared, Settings
 from comet.sources import make_trigger
 from comet.triggers.command import Command
 from comet.triggers.timer import Timer
@@ -151,8 +152,19 @@ def test_a_driver_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         make_trigger(Declared("o", "mysql-outbox", options), 100)
 
 
+def test_the_driver_of_a_broker_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told without the URL, which may have a password."""
+    for name in [name for name in sys.modules if name.startswith(("comet.brokers.redis", "redis"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(
+        SettingsError, match=r"^COMET_BROKER is a Redis, and the driver is not installed: pip install redis$"
+    ):
+        make_broker(Settings(broker="redis://:secret@host"), 100)
+
+
 APP = """
-from comet.settings import Declared
+from comet.settings import Declared, Settings
 from comet.sources import make_trigger
 trigger, _ = make_trigger(Declared("t", "timer", {"channel": "a", "call": "app:later", "every": 1.0}), 100)
 def later():

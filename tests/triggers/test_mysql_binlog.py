@@ -203,9 +203,8 @@ def test_a_transaction_is_published_together(follow: Follow, mariadb: MariaDB, s
         wait(lambda: len(log) == 3)
     assert [row["id"] for _, row, _ in log.told if row] == [2, 1, 4]
     assert [batch for batch in log.batches if batch[0]] == [(1, True), (2, True)]
-    assert [update.key and update.key.split(":", 1)[1] for update in log] == [
-        f"{index}:{schema}.orders" for index in (0, 0, 1)
-    ]
+    lineage = json.loads(log.checkpoints[0])["lineage"]
+    assert [update.key and update.key.split(":")[1:] for update in log] == [[str(n), lineage] for n in (0, 0, 1)]
 
 
 def test_a_large_transaction_goes_in_pieces(follow: Follow, sql: Sql, log: Log) -> None:
@@ -389,6 +388,24 @@ def test_a_place_in_the_log_of_another_server(follow: Follow, sql: Sql, log: Log
     sql("INSERT INTO orders VALUES (2, 2)")
     wait(lambda: len(log) == 3)
     assert said(log) == [1, ("purged" if {"file", "pos"} & fields.keys() else "server", ""), 2]
+
+
+def test_a_log_that_was_reset(follow: Follow, sql: Sql, log: Log) -> None:
+    """Its transactions have ids again that were there before: they are other updates."""
+    sql("RESET MASTER")
+    run = follow()
+    sql("INSERT INTO orders VALUES (1, 1)", "INSERT INTO orders VALUES (2, 2)")
+    wait(lambda: len(log) == 2)
+    run.stop()
+    sql("RESET MASTER")
+    follow()
+    wait(lambda: len(log) == 3)
+    sql("INSERT INTO orders VALUES (3, 3)", "INSERT INTO orders VALUES (4, 4)")
+    wait(lambda: len(log) == 5)
+    assert said(log)[:2] + said(log)[3:] == [1, 2, 3, 4]
+    assert said(log)[2] in (("server", ""), ("purged", ""))
+    keys = [(update.key or "").split(":")[0] for update in log]
+    assert keys[:2] == keys[3:] == ["0-1-1", "0-1-2"]
 
 
 def test_a_checkpoint_of_something_else(follow: Follow, sql: Sql, log: Log) -> None:

@@ -7,7 +7,6 @@ checkpoint: what is read again after a crash is known by its keys, which are pla
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,9 +72,6 @@ class Transactions:
         self._index = 0
         self._noticed: set[tuple[str, str]] = set()
         self._piece = Piece()
-        # Two triggers may share a channel, and one transaction have rows for both.
-        name = ".".join(table)
-        self._suffix = name if name.isascii() and len(name) <= 60 else hashlib.md5(name.encode()).hexdigest()
 
     def feed(self, event: Any) -> Iterator[Piece]:
         """Take the next event, or Unreadable in the place of some; return what can be published now.
@@ -160,9 +156,12 @@ class Transactions:
         self._index += 1
 
     def _key(self) -> str:
-        """What the next update is known by: its place in the log, which has a GTID where the server gives one."""
+        """What the next update is known by: its place in the log, which has a GTID where the server gives one.
+
+        The lineage tells two triggers apart that share a channel, where one transaction has rows for both.
+        """
         transaction = self._gtid or f"{self.place.file}:{self.place.pos}"
-        return f"{transaction}:{self._index}:{self._suffix}"
+        return f"{transaction}:{self._index}:{self.place.lineage}"
 
     def _end(self, event: Any) -> Piece:
         self.place = replace(self.place, pos=event.packet.log_pos, gtid=self._gtid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from comet.core.errors import Alarm, SettingsError, SourceFailed, TooLarge
 from comet.core.sup import sup_id
 from comet.core.update import Update
 from comet.triggers import Trigger
-from comet.triggers.sup import Sup
+from comet.triggers.sup import Sup, fetching
 from comet.triggers.sup.document import Document
 from comet.triggers.sup.fetching import shown
 from tests.timing import PATIENCE
@@ -361,6 +362,30 @@ def test_nobody_is_there(published: Published) -> None:
     with pytest.raises(SourceFailed) as failure:
         trigger.run(published)
     assert str(failure.value) == f"http://{where}/sup.json can't be fetched: Connection refused."
+
+
+def test_no_answer_comes(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says so."""
+    monkeypatch.setattr(fetching, "SILENCE", 0.05)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/sup.json"
+        with pytest.raises(SourceFailed, match=rf"^{url} can't be fetched: no answer in time\.$"):
+            Sup("test", url=url, ids={}).run(published)
+
+
+def test_redirects(feeds: Feeds, published: Published) -> None:
+    """They are followed, but not for ever."""
+    feeds.document(("a", "u1"))
+    feeds.page("/a", "", 302, Location="/moved")
+    feeds.page("/moved", "a1")
+    feeds.page("/b", "", 302, Location="/b")
+    feeds.page("/c", "", 500)
+    with pytest.raises(SourceFailed) as failure:
+        sup(feeds, "a", "b", "c").run(published)
+    assert published.texts == ["a1"]
+    assert str(failure.value) == (f"{feeds.url}/b can't be fetched: too many redirects. (1 more can't be had either)")
 
 
 def test_a_name_that_nobody_knows(published: Published) -> None:

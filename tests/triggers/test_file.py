@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -200,7 +201,22 @@ def test_keys_are_places(path: Path, published: Published) -> None:
             path.unlink()
     keys = [update.key or "" for update in published]
     assert len(set(keys)) == 20
-    assert all(len(key) < 128 and key.replace(":", "").isdigit() for key in keys)
+    assert all(re.fullmatch(r"[0-9a-f]{8}(:[0-9]+){4}", key) for key in keys)
+
+
+def test_two_triggers_with_one_file(path: Path, published: Published) -> None:
+    """On two hosts files may have the same numbers: a line of one is never taken for a line of the other."""
+    write(path, "")
+    others = Batches()
+    file = File("other", path=str(path), channel="a")
+    other = gevent.spawn(file.run, others)
+    wait(lambda: others.checkpoints)
+    with following(path, published):
+        write(path, "1\n")
+        wait(lambda: published and others)
+    file.stop()
+    ended(other)
+    assert published[0].key != others[0].key
 
 
 # Stopped and started again.

@@ -7,6 +7,7 @@ noticed yet. A checkpoint tells the beginning of a line in each of them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -58,6 +59,8 @@ class File:
         self.type = type
         self.most = most
         self.linger = LINGER
+        # Before the keys: files of two hosts may have the same numbers, and lines go to one channel.
+        self._mark = hashlib.md5(name.encode()).hexdigest()[:8]
         self._stopping = Event()
         #: The last one has the name, the others had it before.
         self._files: list[Followed] = []
@@ -146,11 +149,13 @@ class File:
             if self._stopping.is_set():
                 return
             batch = lines[begin : begin + TOGETHER]
-            updates = [Update(self.channel, each.data, self.type, self.event, each.place.key) for each in batch]
             file.place = batch[-1].after
-            publish(updates, self._checkpoint())
+            publish([self._update(each) for each in batch], self._checkpoint())
             breathe()
         if file.cut and not self._cut:
             self._cut = True
             log.warning("comet: %s has a line of more than %d bytes; the rest is left out", self.path, self.most)
         breathe()  # a long line takes many reads
+
+    def _update(self, line: Line) -> Update:
+        return Update(self.channel, line.data, self.type, self.event, f"{self._mark}:{line.place.key}")

@@ -138,4 +138,14 @@ def _brokers() -> Iterator[Goal]:
     yield Goal("Hub late by its own doing while 4 workers publish to SQLite, p99", own, most=10, unit=" ms")
 
 
-GOALS = (*_fanout(), *_bursts(), *_waking(), *_full(), *_http(), *_growth(), *_brokers())
+def _triggers() -> Iterator[Goal]:
+    for row in ("mysql-binlog 1", "activemq 1"):
+        yield Goal(f"Source to subscriber, median: {row[:-2]}", figure("triggers", row, "p50", MS), most=5, unit=" ms")
+        yield Goal(f"Source to subscriber, p99: {row[:-2]}", figure("triggers", row, "p99", MS), most=40, unit=" ms")
+    rate = figure("triggers", "mysql-binlog 1", "rate")
+    yield Goal("Rows of the binary log a second, each a transaction", rate, least=3000)
+    longest = figure("triggers", "mysql-binlog 1", "longest", MS)
+    yield Goal("Longest stall of the hub while 50,000 rows are caught up", longest, most=20, unit=" ms")
+
+
+GOALS = (*_fanout(), *_bursts(), *_waking(), *_full(), *_http(), *_growth(), *_brokers(), *_triggers())

@@ -13,9 +13,10 @@ from statistics import median
 
 from . import peers
 from .aside import Aside, probe, reader, slow_reader
-from .load import Connection, Crowd, storm, update
+from .load import PATIENCE, Connection, Crowd, Lost, storm, update
 from .peers import Comet
 from .servers import Server
+from .sources import FromActiveMq, FromBinlog, Source
 
 
 #: What a server took, by the names of the measures. What does not apply to it is left out.
@@ -245,6 +246,33 @@ def stall(server: Server, row: Row, scale: Scale) -> Figures:
         "late": quantile(_merged(late, "late"), 0.99),
         "longest": max(_merged(late, "own")),
     }
+
+
+def triggers(server: Server, row: Row, scale: Scale) -> Figures:
+    """One after the other to a subscriber, and then many at once."""
+    assert isinstance(server, Source)
+    with ExitStack() as stack:
+        readers = _readers(server, row.subscribers, stack)
+        for part in readers:
+            part.hear()
+        count = scale(1000, 20)
+        for turn in range(1, count + 1):
+            time.sleep(0.003)
+            server.send(update(turn))
+        late = _heard(readers, count)
+    figures = {"p50": quantile(late, 0.5), "p99": quantile(late, 0.99)}
+    if isinstance(server, FromBinlog):
+        rows, before = scale(50_000, 500), server.published()
+        lateness(server)
+        begun = time.monotonic()
+        server.send_many(rows)
+        while server.published() < before + rows:
+            if time.monotonic() > begun + PATIENCE:
+                raise Lost(f"{server.name} has not published {rows} rows")
+            time.sleep(0.02)
+        figures["rate"] = rows / (time.monotonic() - begun)
+        figures["longest"] = max(_merged(lateness(server), "own"))
+    return figures
 
 
 # What they share.
@@ -501,6 +529,23 @@ WORKS = (
             Measure("own", "late, own, p99", "ms", 1e-3),
             Measure("longest", "late, own, longest", "ms", 1e-3),
             Measure("late", "late by the clock, p99", "ms", 1e-3),
+        ],
+        rounds=3,
+    ),
+    Work(
+        "triggers",
+        "Triggers: from the source to a subscriber",
+        "1,000 rows or messages, each 3 ms after the one before was committed or acknowledged: **late** is from before "
+        "the INSERT or SEND until the update has come to the subscriber's socket. Then 50,000 rows as fast as "
+        "MariaDB writes them, each in a transaction of its own: **stall** is how late a greenlet in the worker was "
+        "woken while they were caught up, by the worker's own doing. The source is on the load's core.",
+        triggers,
+        [Row(FromBinlog, 1), Row(FromActiveMq, 1)],
+        [
+            P50,
+            P99,
+            Measure("rate", "caught up", "rows a second", better="more"),
+            Measure("longest", "longest stall", "ms", 1e-3),
         ],
         rounds=3,
     ),

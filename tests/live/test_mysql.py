@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.brokers.redis_server import RedisServer
-from tests.live.server import Server
+from tests.conftest import need
+from tests.live.server import ROOT, Server, free_port
 from tests.mariadb import MariaDB
 from tests.timing import PATIENCE, until
 from tests.triggers.writers import Writer, follow, writers
@@ -199,3 +205,38 @@ def test_a_leader_that_was_frozen_is_refused(stage: Callable[..., Stage], mariad
 
 def _frozen(server: Server) -> list[Path]:
     return list(Path(server.folder.name).glob("frozen-*"))
+
+
+# The example.
+
+
+def test_the_shop_to_try(tmp_path: Path) -> None:
+    """One command starts it all, and Ctrl-C ends it: the page has the table, the news are told."""
+    need("mariadbd", "mariadb-install-db")
+    folder = tmp_path / "orders"
+    shutil.copytree(ROOT / "examples" / "orders", folder)
+    config = folder / "comet.toml"
+    config.write_text(config.read_text().replace(":33071/", f":{free_port()}/"))
+    bind = f"127.0.0.1:{free_port()}"
+    environ = {**os.environ, "COMET_CONFIG": str(config), "COMET_BIND": bind}
+    command = [sys.executable, str(ROOT / "examples" / "orders" / "run.py")]
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(command, env=environ, stdout=output, stderr=output, start_new_session=True)
+    try:
+        until(lambda: "<td><span class=" in latest(bind, "orders"), seconds=60, what="an order")
+        until(lambda: re.search("has ordered|on its way", latest(bind, "news")), what="what is told of it")
+    finally:
+        process.send_signal(signal.SIGINT)
+        status = process.wait(60 * PATIENCE)
+    text = (tmp_path / "output").read_text()
+    assert status == 0, text
+    assert f"http://{bind}/channels/news,orders/html" in text
+    assert latest(bind, "orders") == ""
+
+
+def latest(bind: str, channel: str) -> str:
+    try:
+        answer = requests.get(f"http://{bind}/channels/{channel}/latest", timeout=10)
+    except requests.ConnectionError:
+        return ""
+    return answer.text if answer.status_code == 200 else ""

@@ -164,7 +164,7 @@ def test_the_database_dies_before_the_mark_is_kept(
         mariadb.kill()
         return receipts
 
-    publish.checkpoint = published.checkpoint  # type: ignore[attr-defined]
+    publish.checkpoint, publish.lasts = published.checkpoint, True  # type: ignore[attr-defined]
     send(("a", None, "1"))
     first = run(publish)
     with pytest.raises(SourceFailed, match=r"has closed the connection\.$"):
@@ -185,7 +185,7 @@ def test_a_worker_that_lost_its_lease_lets_go_of_the_rows(run: Start, send: Send
     def lost(updates: Sequence[Update], checkpoint: str | None = None) -> list[Receipt]:
         raise LeaseLost("another worker runs box now.")
 
-    lost.checkpoint = refused.checkpoint  # type: ignore[attr-defined]
+    lost.checkpoint, lost.lasts = refused.checkpoint, True  # type: ignore[attr-defined]
     send(("a", None, "1"))
     with pytest.raises(LeaseLost):
         ended(run(lost).greenlet)
@@ -232,6 +232,16 @@ def test_ids_that_come_again(
     run(published)
     wait(lambda: done() == [1])
     assert published.texts == ["same"] * 3
+
+
+def test_where_the_log_ends_with_the_process(run: Start, send: Send, done: Done, published: Published) -> None:
+    """What its checkpoint says of a row is of no log that is left: it is published again."""
+    published([Update("a", b"1")], "[1]")
+    published.lasts = False
+    send(("a", None, "1"))
+    run(published)
+    wait(lambda: done() == [1])
+    assert published.texts == ["1", "1"]
 
 
 # What is wrong.

@@ -95,7 +95,8 @@ class Outbox:
 
     def run(self, publish: Publish) -> None:
         self._stopping.clear()
-        checkpoint = publish.checkpoint()
+        # Where the log has ended with its process nothing of it is published.
+        checkpoint = publish.checkpoint() if publish.lasts else None
         if checkpoint is not None:
             self._published = frozenset(json.loads(checkpoint))
         self._remembered = self._published

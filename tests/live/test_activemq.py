@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.activemq import ActiveMqServer, Stomp, numbered
 from tests.brokers.redis_server import RedisServer
@@ -125,7 +126,10 @@ class Storm:
         """Read on; whether every channel has as many as were sent."""
         for channel, seen in self.seen.items():
             parameters = {"since": self.cursors[channel], "limit": 1000, "timeout": 1}
-            answer = self.server.get(f"/channels/{channel}/poll", params=parameters).json()
+            try:
+                answer = self.server.get(f"/channels/{channel}/poll", params=parameters).json()
+            except requests.ConnectionError:
+                return False  # its worker was killed
             assert answer["gap"] is None
             seen += [update["data"] for update in answer["updates"]]
             self.cursors[channel] = answer["cursor"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from comet.core.update import Update
 from comet.triggers import Publish
 from comet.triggers.command import Command
 from comet.triggers.supervisor import Supervisor
+from comet.triggers.supervisor.publishing import Noted
+from comet.triggers.supervisor.state import State
 from comet.triggers.timer import Timer
 from comet.watching import Watch
 from tests.triggers.watching import Published, wait
@@ -367,3 +370,24 @@ def test_of_our_own_errors_the_log_has_the_sentence_alone(
     assert {(record.getMessage().partition(" s: ")[2], record.exc_info) for record in caplog.records} == {
         ("MariaDB at 127.0.0.1:3306 can't be reached.", None)
     }
+
+
+def test_others_run_while_much_is_rendered(published: Published) -> None:
+    """A batch may have hundreds of updates, each with a template."""
+    turns: list[int] = []
+
+    def slowly(update: Update) -> Update:
+        until = time.perf_counter() + 0.002
+        while time.perf_counter() < until:
+            pass
+        return update
+
+    def beside() -> None:
+        while True:
+            turns.append(1)
+            gevent.sleep(0.0001)
+
+    running = gevent.spawn(beside)
+    Noted(published, State("t"), slowly)([Update("a", b"%d" % number) for number in range(30)])
+    running.kill()
+    assert len(published) == 30 and len(turns) > 5

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from ...breath import breathe
 from ...brokers import Receipt
 from ...core.update import Update
 from .. import Publish
@@ -25,10 +26,16 @@ class Noted:
 
     def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
         if self.render is not None:
-            updates = [self.render(update) for update in updates]
+            updates = list(self._rendered(updates, self.render))
         receipts = self.publish(updates, checkpoint)
         self.state.published(receipts, checkpoint)
         return receipts
+
+    @staticmethod
+    def _rendered(updates: Sequence[Update], render: Render) -> Iterator[Update]:
+        for update in updates:
+            yield render(update)
+            breathe()  # there may be hundreds, each with a template
 
     @property
     def lasts(self) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from comet.brokers import Receipt
 from comet.core.errors import Alarm, LeaseLost, SettingsError, SourceFailed, TooLarge
 from comet.core.update import Update
-from comet.triggers.mysql import backlog
+from comet.triggers.mysql import backlog, binlog
 from comet.triggers.mysql.binlog import Binlog
 from comet.triggers.mysql.database import Database
 from comet.triggers.mysql.mapping import as_row
@@ -584,13 +584,19 @@ def test_a_table_that_is_not_there(mariadb: MariaDB, schema: str) -> None:
 
 
 def test_a_server_without_a_binary_log() -> None:
-    """Nothing to type helps: it must be started otherwise."""
+    """Or with one that leaves the database out. Nothing to type helps: it must be started otherwise."""
     server = MariaDB(log_bin=None)
     try:
         server.start().execute("CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT)")
         trigger = Binlog("n", url=server.url("shop"), channel="a", table="shop.orders")
         assert sentence(trigger) == (
             f"{SAYS}shop writes no binary log. Put log_bin under [mariadbd] in its configuration, and start it again."
+        )
+        server.stop()
+        server.options.update(log_bin="binlog", binlog_ignore_db="shop")
+        server.start()
+        assert sentence(trigger) == (
+            f"{SAYS}shop leaves shop out of its binary log (binlog_do_db, binlog_ignore_db in its configuration)."
         )
     finally:
         server.close()
@@ -636,14 +642,24 @@ def test_a_server_that_freezes(follow: Follow, mariadb: MariaDB, sql: Sql, log: 
     wait(lambda: log)
 
 
-def test_another_who_reads_by_the_same_name(follow: Follow) -> None:
+def test_another_who_reads_by_the_same_name(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reader is the newer one: this one stops, and says what is to be done."""
+    monkeypatch.setattr(binlog, "GRACE", 0.05)
     first, second = follow(), follow(log=Log())
     with pytest.raises(
         Alarm, match=r"another program reads the binary log of .* as server \d+\. If it is another comet"
     ):
         ended(first.greenlet)
     gevent.sleep(0.1)
+    assert not second.greenlet.ready()
+
+
+def test_the_next_worker_after_a_reload(follow: Follow) -> None:
+    """It begins before this one is told to stop: that is nothing to write home about."""
+    first, second = follow(), follow(log=Log())
+    wait(lambda: second.dumps)
+    gevent.sleep(0.1)
+    first.stop()
     assert not second.greenlet.ready()
 
 

@@ -57,8 +57,7 @@ class Backlog:
         self._count = self._size = 0
         self._passed: Place | None = None
         self._error: BaseException | None = None
-        self._stopped = False
-        self._news, self._room = Event(), Event()
+        self._stopped, self._news, self._room = Event(), Event(), Event()
 
     # Who reads.
 
@@ -88,12 +87,15 @@ class Backlog:
     # Who publishes.
 
     def stop(self) -> None:
-        self._stopped = True
+        self._stopped.set()
         self._news.set()
+
+    def stops_within(self, seconds: float) -> bool:
+        return bool(self._stopped.wait(seconds))
 
     def take(self) -> Piece | None:
         """Wait for something to publish; None after ``stop``. Raises what reading failed with, after what it read."""
-        while not self._stopped:
+        while not self._stopped.is_set():
             if self._pieces:
                 return self._gather()
             if self._error is not None:

@@ -27,6 +27,9 @@ from .transactions import EVENTS, RESYNC, Transactions, resync
 
 log = logging.getLogger("comet")
 
+#: Seconds in which a worker that was replaced may be told to stop, before it says what is wrong.
+GRACE = 10.0
+
 
 class Binlog:
     """Publish to ``channel`` what happens to the rows of ``table`` (``db.table``) on the server at ``url``.
@@ -59,6 +62,8 @@ class Binlog:
                 self._publish(publish, piece)
         except Replaced:
             publish([])  # raises LeaseLost where it was another worker of ours
+            if backlog.stops_within(GRACE):
+                return  # it was the next worker, which a reload starts before it stops this one
             raise Alarm(
                 f"another program reads the binary log of {self.address} as server {self.server_id}. "
                 f"If it is another comet, give one of the two triggers another name than {self.name}."
@@ -100,7 +105,7 @@ class Binlog:
         """Check the server and return where to go on: where it ended the last time, or else from now."""
         with closing(Database(self.address)) as server:
             self._account = server.account
-            now = check_server(server)
+            now = check_server(server, self.table[0])
             check_table(server, *self.table)
             if checkpoint is None:
                 backlog.add(Piece(place=now))
@@ -121,7 +126,7 @@ class Binlog:
         except Purged as error:
             log.error("comet: %s can't read the log of %s any more from %s: %s", self.name, self.address, place, error)
             with closing(Database(self.address)) as server:
-                now = self._skip_to(check_server(server), "purged", backlog)
+                now = self._skip_to(check_server(server, self.table[0]), "purged", backlog)
             try:
                 self._stream(now, backlog)
             except Purged as again:

@@ -25,8 +25,8 @@ VARIABLES = {
 }
 
 
-def check_server(server: Database) -> Place:
-    """Return where its binary log ends now. Raises Alarm where it has none, or not the right one."""
+def check_server(server: Database, database: str) -> Place:
+    """Return where its binary log ends now. Raises Alarm where it has none of ``database``, or not the right one."""
     address = server.address
     names = ", ".join(f"'{name}'" for name in ("log_bin", "server_id", "server_uuid", *VARIABLES))
     has = dict(server.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"))
@@ -40,7 +40,11 @@ def check_server(server: Database) -> Place:
     if "binlog_row_metadata" not in has:
         raise Alarm(f"{address} is too old: the binary log has names of columns since MariaDB 10.5 and MySQL 8.0.14.")
     server.grant = RIGHTS
-    file, pos = server.rows("SHOW MASTER STATUS")[0][:2]
+    file, pos, only, never = server.rows("SHOW MASTER STATUS")[0][:4]
+    if (only and database not in only.split(",")) or database in never.split(","):
+        raise Alarm(
+            f"{address} leaves {database} out of its binary log (binlog_do_db, binlog_ignore_db in its configuration)."
+        )
     return Place(file, pos, _gtids(server, file, pos), has.get("server_uuid") or has["server_id"])
 
 

@@ -30,6 +30,9 @@ def newest():
 def broken():
     return {}["price"]
 
+def label():
+    return {"name": "<b>"}
+
 def upper(update):
     return update.text.upper()
 """
@@ -97,7 +100,7 @@ FAULTS = (
     .replace('channel = "never ends"', 'channel = "never"')
     + table("missing", "command", 'argv = ["no-such-program"]', "every = 1", "always = true")
     + table("fails", "command", 'argv = ["sh", "-c", "echo last words; exit 3"]', "lines = true")
-    + table("template", "timer", 'call = "prices:newest"', "every = 0.05", "always = true", 'template = "bad.html"')
+    + table("template", "timer", 'call = "prices:label"', "every = 0.05", "always = true", 'template = "bad.html"')
     + table("folder", "file", 'path = "templates"')
 )  # fmt: skip
 

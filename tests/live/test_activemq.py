@@ -1,10 +1,14 @@
-"""ActiveMQ and real workers: whatever is killed, each message is in its channel, once and in order."""
+"""ActiveMQ and real workers: whatever is killed, each message is in its channel, once and in order. And the example."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +18,14 @@ import requests
 
 from tests.activemq import ActiveMqServer, Stomp, numbered
 from tests.brokers.redis_server import RedisServer
-from tests.live.server import Server
-from tests.timing import until
+from tests.conftest import need
+from tests.live.server import ROOT, Server, free_port
+from tests.timing import PATIENCE, until
 
 
 WORKERS = 2
+
+EXAMPLE = ROOT / "examples" / "queue"
 
 #: Channels, and where the messages for them are sent.
 SOURCES = {
@@ -83,9 +90,10 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, activemq: ActiveMqSer
 class Storm:
     """Sends to all sources, and kills. ``sent``: how many messages each source has accepted."""
 
-    def __init__(self, server: Server, activemq: ActiveMqServer) -> None:
+    def __init__(self, server: Server, activemq: ActiveMqServer, seed: int = 0) -> None:
         self.server = server
         self.activemq = activemq
+        self.dice = random.Random(seed)
         self.sent = 0
         self.seen: dict[str, list[str]] = {channel: [] for channel in SOURCES}
         self.cursors = dict.fromkeys(SOURCES, server.publish("begin", "")["id"])
@@ -121,6 +129,13 @@ class Storm:
     def kill_the_workers(self) -> None:
         for pid in self.server.workers():
             os.kill(pid, signal.SIGKILL)
+
+    def freeze_a_worker(self) -> None:
+        """Until another one has followed it."""
+        pid = self.dice.choice(self.server.workers())
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(12)
+        os.kill(pid, signal.SIGCONT)
 
     def read(self) -> bool:
         """Read on; whether every channel has as many as were sent."""
@@ -159,16 +174,51 @@ def test_nothing_is_lost_whatever_is_killed(server: Server, activemq: ActiveMqSe
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
 def test_storms(server: Server, activemq: ActiveMqServer, seed: int) -> None:
-    """2,000 messages for each, while ActiveMQ and the workers are killed in turn, ten times."""
-    dice = random.Random(seed)
-    storm = Storm(server, activemq)
+    """2,000 messages for each, while ActiveMQ and the workers are killed in turn, and one of them freezes."""
+    storm = Storm(server, activemq, seed)
     storm.begin()
-    for turn in range(10):
+    for blow in (storm.kill_activemq, storm.kill_the_workers, storm.freeze_a_worker, storm.kill_the_workers) * 3:
         storm.send(200)
-        time.sleep(dice.uniform(0, 0.2))
-        (storm.kill_activemq, storm.kill_the_workers)[turn % 2]()
+        time.sleep(storm.dice.uniform(0, 0.2))
+        blow()
         # Sometimes all has come before the next blow, and sometimes nothing.
-        if dice.random() < 0.5:
+        if storm.dice.random() < 0.5:
             until(storm.read, seconds=60, what="the messages so far")
     storm.check()
     assert storm.sent > 2000
+
+
+# The example.
+
+
+def test_the_ticker_to_try(tmp_path: Path) -> None:
+    """One command starts it all, and Ctrl-C ends it: the page is there, and prices come."""
+    need("java", "activemq")
+    config = tmp_path / "comet.toml"
+    port, bind = free_port(), f"127.0.0.1:{free_port()}"
+    config.write_text((EXAMPLE / "comet.toml").read_text().replace(":61671", f":{port}"))
+    environ = {**os.environ, "COMET_CONFIG": str(config), "COMET_BIND": bind}
+    with (tmp_path / "output").open("wb") as output:
+        command = [sys.executable, str(EXAMPLE / "run.py")]
+        process = subprocess.Popen(command, env=environ, stdout=output, stderr=output, start_new_session=True)
+    try:
+        prices = until(lambda: get(f"http://{bind}/channels/ticker/latest"), seconds=60, what="a price")
+        page = get(f"http://{bind}/ticker")
+    finally:
+        process.send_signal(signal.SIGINT)
+        status = process.wait(60 * PATIENCE)
+    text = (tmp_path / "output").read_text()
+    assert (status, "Traceback" in text) == (0, False), text
+    assert json.loads(prices).keys() == {"symbol", "price"}
+    assert 'new EventSource("/channels/ticker/sse")' in page
+    assert f"Open http://{bind}/ticker" in text
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def get(url: str) -> str:
+    try:
+        answer = requests.get(url, timeout=10)
+    except requests.ConnectionError:
+        return ""
+    return answer.text if answer.status_code == 200 else ""

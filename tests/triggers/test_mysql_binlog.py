@@ -207,6 +207,54 @@ def test_a_transaction_is_published_together(follow: Follow, mariadb: MariaDB, s
     assert [update.key and update.key.split(":")[1:] for update in log] == [[str(n), lineage] for n in (0, 0, 1)]
 
 
+def test_what_is_rolled_back_although_the_log_has_it(
+    follow: Follow, mariadb: MariaDB, schema: str, sql: Sql, log: Log
+) -> None:
+    """As when the transaction has written to a table without transactions: that can't be undone, and so all is there.
+    If some of it is published already, subscribers are told to read the table anew.
+    """
+    sql("CREATE TABLE plain (id INT) ENGINE = MyISAM", "CREATE TABLE aria (id INT) ENGINE = Aria")
+    follow()
+    with mariadb.connect(schema, autocommit=False) as connection, connection.cursor() as cursor:
+        for statement in (
+            "INSERT INTO orders VALUES (1, 1)",
+            "SAVEPOINT a",
+            "INSERT INTO orders VALUES (2, 2)",
+            "INSERT INTO plain VALUES (1)",
+            "SAVEPOINT b",
+            "INSERT INTO orders VALUES (3, 3)",
+            "INSERT INTO aria VALUES (1)",
+            "ROLLBACK TO SAVEPOINT b",
+            "INSERT INTO orders VALUES (4, 4)",
+            "ROLLBACK TO a",
+            "INSERT INTO orders VALUES (5, 5)",
+            "COMMIT",
+            "INSERT INTO orders VALUES (6, 6)",
+            "INSERT INTO plain VALUES (6)",
+            "ROLLBACK",
+            "INSERT INTO orders VALUES (7, 7)",
+            "SAVEPOINT a",
+            "INSERT INTO orders SELECT seq, 7 FROM seq_1001_to_1600",
+            "INSERT INTO plain VALUES (7)",
+            "ROLLBACK TO a",
+            "INSERT INTO orders VALUES (8, 8)",
+            "COMMIT",
+            "SAVEPOINT a",
+            "INSERT INTO orders SELECT seq, 7 FROM seq_2001_to_2600",
+            "INSERT INTO plain VALUES (8)",
+            "ROLLBACK TO a",
+            "INSERT INTO orders VALUES (9, 9)",
+            "COMMIT",
+        ):
+            cursor.execute(statement)
+    wait(lambda: said(log)[-1:] == [9])
+    assert [each for each in said(log) if not isinstance(each, int) or each < 10] == [
+        *(1, 5, 7, ("statement", "ROLLBACK"), 8, ("statement", "ROLLBACK"), 9)
+    ]
+    keys = [update.key for update in log]
+    assert len(set(keys)) == len(keys)
+
+
 def test_a_large_transaction_goes_in_pieces(follow: Follow, sql: Sql, log: Log) -> None:
     """Only the last has a checkpoint: nobody can go on in the middle. Their keys count on."""
     follow()

@@ -8,6 +8,7 @@ checkpoint: what is read again after a crash is known by its keys, which are pla
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -49,6 +50,9 @@ EVENTS = (
 #: The event that says that the table must be read anew: something has happened to it that is not told.
 RESYNC = "resync"
 
+_SAVEPOINT = re.compile(r"SAVEPOINT\s+(.+)", re.IGNORECASE | re.DOTALL)
+_BACK_TO = re.compile(r"ROLLBACK\s+TO\s+(?:SAVEPOINT\s+)?(.+)", re.IGNORECASE | re.DOTALL)
+
 #: Of a MariadbGtidEvent: the next event is all there is, and no COMMIT follows.
 STANDALONE = 1
 
@@ -69,8 +73,10 @@ class Transactions:
         self.rows = rows
         self._gtid = ""
         self._begun = False
-        self._index = 0
+        #: How many updates the transaction has had, and how many of them went in earlier pieces.
+        self._index = self._gone = 0
         self._noticed: set[tuple[str, str]] = set()
+        self._savepoints: dict[str, int] = {}
         self._piece = Piece()
 
     def feed(self, event: Any) -> Iterator[Piece]:
@@ -101,17 +107,20 @@ class Transactions:
     # A transaction's life.
 
     def _begin(self, gtid: str, *, begun: bool) -> None:
-        self._gtid, self._begun, self._index = gtid, begun, 0
+        self._gtid, self._begun = gtid, begun
+        self._index = self._gone = 0
         self._piece = Piece()
         self._noticed.clear()
+        self._savepoints.clear()
 
     def _rows(self, event: Any) -> Iterator[Piece]:
         try:
             for name, data in self.rows.of(event):
                 self._add(Update(self.channel, data, "application/json", name, self._key()))
                 if self._piece.is_full:
-                    yield self._piece
-                    self._piece = Piece()
+                    piece, self._piece = self._piece, Piece()
+                    self._gone += len(piece.updates)
+                    yield piece
         except Unreadable as error:
             self._unreadable(error)
 
@@ -123,8 +132,12 @@ class Transactions:
         elif word == "COMMIT":
             yield self._end(event)
         elif word == "ROLLBACK":
-            self._piece = Piece()
+            self._take_back(0)
             yield self._end(event)
+        elif found := _SAVEPOINT.match(text):
+            self._savepoints[found[1]] = self._gone + len(self._piece.updates)
+        elif found := _BACK_TO.match(text):
+            self._take_back(self._savepoints.get(found[1], 0))
         else:
             schema = event.schema.decode(errors="replace")
             # What was prepared had come with the rows of its own transaction, which nobody keeps for so long.
@@ -134,9 +147,17 @@ class Transactions:
             if not self._begun:
                 yield self._end(event)
 
+    def _take_back(self, count: int) -> None:
+        """Keep so many updates. The log has what was rolled back where the transaction wrote to MyISAM or Aria, too."""
+        kept, self._piece = self._piece.updates[: max(0, count - self._gone)], Piece()
+        for update in kept:
+            self._piece.add(update)
+        if count < self._gone:
+            self._hidden("statement", "ROLLBACK")  # some are published already
+
     def _prepare(self, event: XAPrepareEvent) -> Iterator[Piece]:
         if not event.one_phase:
-            self._piece = Piece()  # not yet, and perhaps never
+            self._take_back(0)  # not yet, and perhaps never
         yield self._end(event)
 
     def _unreadable(self, error: Unreadable) -> None:

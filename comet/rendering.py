@@ -16,7 +16,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, Template, TemplateError, TemplateNotFound, TemplateSyntaxError
 
-from .breath import breathe
 from .core.errors import BadRequest, CometError, SettingsError, SourceFailed
 from .core.update import Update
 
@@ -43,7 +42,6 @@ class Templated:
             raise SettingsError(self._told(error)) from error
 
     def __call__(self, update: Update) -> Update:
-        breathe()  # a batch of updates is rendered in one go
         try:
             html = self._template().render(context(update))
         except CometError:
@@ -87,7 +85,6 @@ class Called:
         self.name = name
 
     def __call__(self, update: Update) -> Update:
-        breathe()
         value = self.call(update)
         if value is None:
             raise SourceFailed(f"{self.name} has returned None; it must return what is to be published.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 
@@ -165,16 +164,3 @@ def test_what_a_function_can_not_make(value: object, told: str) -> None:
     """One sentence with its name."""
     with pytest.raises(SourceFailed, match=told):
         Called(lambda update: value, "m:f")(Update.of("a", ""))
-
-
-def test_a_batch_is_rendered_without_holding_the_others_up(tmp_path: Path) -> None:
-    """Between two updates the loop turns when it is due."""
-    import gevent
-
-    (tmp_path / "t.html").write_text("{% for n in range(20000) %}{% endfor %}")
-    render, ticks = Templated("t.html", [tmp_path]), []
-    ticking = gevent.spawn(lambda: [ticks.append(gevent.sleep(0.001)) for _ in range(10**6)])
-    for _ in range(50):
-        render(Update.of("a", json.dumps(ROW)))
-    ticking.kill()
-    assert len(ticks) >= 5

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from comet.brokers import Receipt
 from comet.core.errors import Alarm, LeaseLost, SettingsError, SourceFailed, TooLarge
 from comet.core.update import Update
+from comet.triggers.mysql import outbox
 from comet.triggers.mysql.outbox import Outbox
 from tests.mariadb import MariaDB
 from tests.triggers.watching import Published, ended, wait
@@ -131,12 +133,12 @@ def test_eight_writers(mariadb: MariaDB, schema: str, published: Published, requ
     all_of_them = writers(mariadb, schema, sleep=gevent.sleep)
     start = Run(Outbox("box", url=mariadb.url(schema), table=f"{schema}.outbox"), published)
     request.addfinalizer(start.greenlet.kill)
-    gevent.joinall([gevent.spawn(each.write, 250) for each in all_of_them], raise_error=True)
+    gevent.joinall([gevent.spawn(each.write, 625) for each in all_of_them], raise_error=True)
     told = [text for each in all_of_them for text in each.told]
     wait(lambda: len(published) >= len(told))
     start.stop()
     assert sorted(published.texts) == sorted(told)
-    assert len(told) == 2000
+    assert len(told) == 5000
 
 
 def test_rows_that_somebody_has_locked_come_later(
@@ -215,6 +217,31 @@ def test_a_row_that_an_earlier_worker_has_published_and_still_holds(
     frozen.close()
     wait(lambda: done() == [1, 1, 1])
     assert published.texts == ["1", "2", "3"]
+
+
+def test_rows_of_a_worker_that_has_frozen_for_good(
+    run: Start, send: Send, done: Done, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server lets go of them soon, and the next worker publishes them; the frozen one can't mark them any more."""
+    monkeypatch.setattr(outbox, "GIVES_UP", 1)
+    holds, thaw = Event(), Event()
+
+    def freeze(updates: Sequence[Update], checkpoint: str | None = None) -> list[Receipt]:
+        holds.set()
+        thaw.wait()
+        return []
+
+    freeze.checkpoint, freeze.lasts = published.checkpoint, True  # type: ignore[attr-defined]
+    send(("a", None, "1"))
+    frozen = run(freeze)
+    wait(holds.is_set)
+    run(published)
+    send(("a", None, "2"))
+    wait(lambda: published.texts == ["2", "1"])
+    thaw.set()
+    with pytest.raises(SourceFailed, match=r"has closed the connection\.$"):
+        ended(frozen.greenlet)
+    assert done() == [1, 1]
 
 
 def test_ids_that_come_again(

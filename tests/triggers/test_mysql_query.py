@@ -176,7 +176,7 @@ def test_eight_writers(mariadb: MariaDB, schema: str, run: Start, published: Pub
     """Whatever they insert, update, delete and roll back: who heeds the differences has the table's rows in the end."""
     all_of_them = writers(mariadb, schema, sleep=gevent.sleep)
     run(published, query="SELECT * FROM orders")
-    gevent.joinall([gevent.spawn(each.write, 250) for each in all_of_them], raise_error=True)
+    gevent.joinall([gevent.spawn(each.write, 625) for each in all_of_them], raise_error=True)
     rows = {id: {"id": id, "owner": owner, "n": n} for id, owner, n in mariadb.execute("SELECT * FROM orders", database=schema)}  # fmt: skip  # noqa: E501
     wait(lambda: follow(told(published)) == rows)
     assert {each.event for each in published} == {"added", "changed", "removed"}

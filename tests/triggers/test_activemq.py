@@ -22,6 +22,7 @@ from comet.triggers.activemq.deaths import Deaths
 from comet.triggers.activemq.message import Message
 from comet.triggers.activemq.server import Server
 from comet.triggers.supervisor import Supervisor
+from comet.triggers.supervisor.publishing import Render
 from tests.activemq import PASSWORD, USER, ActiveMqServer, Stomp, numbered
 from tests.live.server import free_port
 from tests.timing import PATIENCE
@@ -57,11 +58,18 @@ def topic() -> str:
 class Running:
     """A trigger under a supervisor that is not patient."""
 
-    def __init__(self, server: ActiveMqServer, destination: str, publish: Callable[..., list[Receipt]], **keys: object):
+    def __init__(
+        self,
+        server: ActiveMqServer,
+        destination: str,
+        publish: Callable[..., list[Receipt]],
+        render: Render | None = None,
+        **keys: object,
+    ) -> None:
         keys = {"url": server.url, "channel": "c", **keys}
         self.trigger = ActiveMq("mq", destination=destination, **keys)  # type: ignore[arg-type]
         self.supervisor = Supervisor(publish, first_pause=0.05, longest_pause=0.2, alarm_pause=0.2)
-        self.supervisor.add(self.trigger)
+        self.supervisor.add(self.trigger, render)
         self.state = self.supervisor.states[0]
 
     def __enter__(self) -> Running:
@@ -255,6 +263,7 @@ def test_stop_is_at_once(server: ActiveMqServer, producer: Stomp, queue: str, pu
         _stop_at_once(trigger, running)
     running = gevent.spawn(trigger.run, published)
     gevent.sleep(0)
+    assert trigger._link is not None and not trigger._link._connected.is_set()
     _stop_at_once(trigger, running)
 
     def refuse(updates: Sequence[Update], checkpoint: str | None = None) -> list[Receipt]:
@@ -365,6 +374,24 @@ def test_a_message_that_can_not_be_published(
     assert kept.endswith("TooLarge: 6 bytes; an update has at most 5 (COMET_MAX_UPDATE).")
     assert letter.headers["message-id"] in kept
     assert "it is not persistent, so ActiveMQ drops it" in dropped
+
+
+def test_a_message_that_a_template_can_not_show(server: ActiveMqServer, producer: Stomp, queue: str) -> None:
+    """It is no failure of the source, although a template's error looks like one."""
+    published = Published()
+
+    def render(update: Update) -> Update:
+        if update.data == b"poison":
+            raise SourceFailed("the template x.html, line 1: UndefinedError: 'row' is undefined.")
+        return Update.of("c", f"<b>{update.text}</b>", key=update.key)
+
+    producer.send(queue, b"0", b"poison", b"1")
+    with Running(server, queue, published, render, attempts=2) as running, Stomp(server.port) as dead:
+        dead.subscribe("/queue/ActiveMQ.DLQ")
+        wait(lambda: len(published) == 2)
+        assert dead.receive(1)[0].body == b"poison"
+    assert published.texts == ["<b>0</b>", "<b>1</b>"]
+    assert running.state.reconnects == 0
 
 
 def test_what_failed_for_a_moment_is_published(server: ActiveMqServer, producer: Stomp, queue: str) -> None:

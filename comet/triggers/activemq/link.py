@@ -110,6 +110,7 @@ class Link:
         """They are published. If the connection is lost, ActiveMQ gives them again."""
         for message in messages:
             self._say(lambda message=message: self._stomp.ack(message.ack))  # type: ignore[misc]
+            breathe()
 
     def refuse(self, message: Message) -> None:
         """It can't be published: a persistent one goes to the dead-letter queue."""

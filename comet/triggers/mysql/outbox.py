@@ -95,10 +95,8 @@ class Outbox:
 
     def run(self, publish: Publish) -> None:
         self._stopping.clear()
-        # Where the log has ended with its process nothing of it is published.
-        checkpoint = publish.checkpoint() if publish.lasts else None
-        if checkpoint is not None:
-            self._published = frozenset(json.loads(checkpoint))
+        if publish.lasts:  # else the log has what this very process has published, and nothing before
+            self._published = frozenset(json.loads(publish.checkpoint() or "[]"))
         self._remembered = self._published
         grant = f"SELECT, UPDATE ON {self.full_name}"
         database = Database(self.address, grant=grant, remedies={NO_TABLE: TABLE.format(self.full_name)})

@@ -43,6 +43,12 @@ def written() -> dict[str, int]:
     return {"written": app.extensions["comet"].worker.controller._cohorts.written}
 
 
+@app.get("/inside/frozen")
+def frozen() -> dict[str, int]:
+    """How many objects are left alone when garbage is collected."""
+    return {"frozen": gc.get_freeze_count()}
+
+
 def _resident() -> int:
     """Bytes of memory that the process takes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -268,3 +268,8 @@ def over(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(path)
     return sock
+
+
+def test_what_a_worker_has_begun_with_is_not_looked_through_for_garbage(silent: Server) -> None:
+    """That takes 30 ms each time, in which everybody waits."""
+    assert silent.get("/inside/frozen").json()["frozen"] > 10_000

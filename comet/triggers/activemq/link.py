@@ -1,9 +1,8 @@
 """Link: one connection to ActiveMQ, with one subscription. All that is known of stomp.py is here.
 
-stomp.py is silent about why it can't connect, ends its reader at any exception, waits for ever for what a frozen
-broker does not say, and takes no notice of that with heart-beats of its own before it has waited again. So the socket
-and the heart-beats are made here, whoever listens to stomp.py only puts what it hears into a queue, and nothing that
-stomp.py could wait for is asked of it.
+stomp.py does not say why it can't connect, ends its reader at any exception of whoever listens, and waits without limit
+for what a frozen broker does not say. So socket and heart-beats are made here, whoever listens only puts what it hears
+into a queue, and nothing that stomp.py could wait for is asked of it.
 """
 
 from __future__ import annotations
@@ -17,20 +16,15 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 from gevent.queue import Queue
+from stomp.exception import StompException
+from stomp.listener import ConnectionListener
+from stomp.protocol import Protocol12
+from stomp.transport import Transport
 
 from ...breath import breathe
-from ...core.errors import Alarm, CometError, SettingsError, SourceFailed
+from ...core.errors import Alarm, CometError, SourceFailed
 from .message import Message
 from .server import Server
-
-
-try:
-    from stomp.exception import StompException
-    from stomp.listener import ConnectionListener
-    from stomp.protocol import Protocol12
-    from stomp.transport import Transport
-except ImportError as error:
-    raise SettingsError("a trigger of the kind activemq needs stomp.py: pip install stomp.py") from error
 
 
 #: Seconds that connecting and subscribing may take.

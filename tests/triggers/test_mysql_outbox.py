@@ -109,20 +109,30 @@ def test_a_row_that_can_not_be_published(
     class Strict(Published):
         def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
             for update in updates:
+                if update.data == b"}":
+                    raise SourceFailed("the template news.html, line 3: UndefinedError: 'x' is undefined.")
                 if len(update.data) > 100:
                     raise TooLarge(f"{len(update.data)} bytes; an update has at most 100 (COMET_MAX_UPDATE).")
             return super().__call__(updates, checkpoint)
 
     strict = Strict()
-    send(("a", None, "1"), ("no channel", None, "x"), ("a", "comet.x", "x"), ("a", None, "x" * 101), ("a", None, "2"))
+    send(
+        ("a", None, "1"),
+        ("no channel", None, "x"),
+        ("a", "comet.x", "x"),
+        ("a", None, "x" * 101),
+        ("a", None, "2"),
+        ("a", None, "}"),
+    )
     run(strict)
-    wait(lambda: done() == [1, 2, 2, 2, 1])
+    wait(lambda: done() == [1, 2, 2, 2, 1, 2])
     assert strict.texts == ["1", "2"]
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert [text.partition(": ")[2].partition(" of `")[0] for text in told] == [
         "box can't publish the row 2",
         "box can't publish the row 3",
         "box can't publish the row 4",
+        "box can't publish the row 6",
     ]
     assert "'no channel' is not a channel name" in told[0]
     assert told[2].endswith("101 bytes; an update has at most 100 (COMET_MAX_UPDATE).")

@@ -21,7 +21,7 @@ from typing import Any
 
 from gevent.event import Event
 
-from ...core.errors import Alarm, BadRequest, TooLarge, TooManyChannels
+from ...core.errors import Alarm, BadRequest, CometError, Unavailable
 from ...core.update import Update
 from .. import Publish
 from .address import Address
@@ -46,9 +46,6 @@ SETTLED = 1.0
 #: Seconds after which the server gives up a worker that has frozen within a transaction, and frees its rows. Others
 #: have the lease by then.
 GIVES_UP = 8
-
-#: What a row is refused with; whatever else publishing raises is not the row's fault.
-IN_VAIN = (BadRequest, TooLarge, TooManyChannels)
 
 COLUMNS = ("id", "channel", "event", "data", "done")
 
@@ -95,8 +92,9 @@ class Outbox:
 
     def run(self, publish: Publish) -> None:
         self._stopping.clear()
+        checkpoint = publish.checkpoint()
         if publish.lasts:  # else the log has what this very process has published, and nothing before
-            self._published = frozenset(json.loads(publish.checkpoint() or "[]"))
+            self._published = frozenset(json.loads(checkpoint or "[]"))
         self._remembered = self._published
         grant = f"SELECT, UPDATE ON {self.full_name}"
         database = Database(self.address, grant=grant, remedies={NO_TABLE: TABLE.format(self.full_name)})
@@ -172,15 +170,21 @@ class Outbox:
                 updates[row.id] = row.update(self.type)
             except BadRequest as error:
                 refused[row.id] = error
+        if self._refusal(publish, updates):
+            for id, update in updates.items():
+                if reason := self._refusal(publish, {id: update}):
+                    refused[id] = reason
+        return refused
+
+    def _refusal(self, publish: Publish, updates: dict[int | str, Update]) -> Exception | None:
+        """Publish all or none of them. Returns why they can't be published, if that is their own fault."""
         try:
             self._publish_all(publish, updates)
-        except IN_VAIN:
-            for id, update in updates.items():
-                try:
-                    self._publish_all(publish, {id: update})
-                except IN_VAIN as error:
-                    refused[id] = error
-        return refused
+        except (Unavailable, Alarm):
+            raise
+        except CometError as error:
+            return error  # no channel's name, too large, or a template fails on one
+        return None
 
     def _publish_all(self, publish: Publish, updates: dict[int | str, Update]) -> None:
         if updates:

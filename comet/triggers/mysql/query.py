@@ -103,8 +103,9 @@ class Query:
     def run(self, publish: Publish) -> None:
         self._stopping.clear()
         self._snapshot = None  # who comes now is to have it, changed or not
+        checkpoint = publish.checkpoint()
         if publish.lasts:  # else the log has what this very process has published, and nothing before
-            self._told = json.loads(publish.checkpoint() or "null")
+            self._told = json.loads(checkpoint or "null")
         database = Database(self.address)
         try:
             for _ in beats(self.every, self._stopping):

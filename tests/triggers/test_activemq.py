@@ -124,6 +124,14 @@ def test_an_id_that_is_no_key(id: str) -> None:
     assert sorted(map(len, keys)) == [64, 64]
 
 
+def test_a_message_without_an_id() -> None:
+    """ActiveMQ gives none; another server's are not taken for one and the same."""
+    message = Message.of("/queue/q", {"redelivered": "true"}, None)
+    assert (message.key, message.update("c").key) == (None, None)
+    deaths = Deaths(Published())
+    assert (deaths.begin(message), deaths.begin(message), deaths.without(message)) == (0, 0, None)
+
+
 URLS = [
     ("stomp://h", Server("h", 61613)),
     ("stomp://h/", Server("h", 61613)),
@@ -199,14 +207,18 @@ def test_bytes_are_what_they_were(server: ActiveMqServer, producer: Stomp, queue
 
 
 def test_a_header_forges_nothing(server: ActiveMqServer, producer: Stomp, queue: str) -> None:
-    """Whatever a program writes there."""
+    """Whatever a program writes there; what is published is acknowledged."""
     published = Published()
-    with Running(server, queue, published):
+    with Running(server, queue, published) as running:
         headers = {"content_type": "text/html\\nid: 1\\c", "redelivered": "nonsense", "ack": "x", "message_id": "mine"}
         producer.send(queue, b"1", **headers)
         producer.send(queue, b"2", **headers)
         wait(lambda: len(published) == 2)
-    assert [(update.data, update.type) for update in published] == [(b"1", TEXT), (b"2", TEXT)]
+    with Running(server, queue, published) as again:
+        producer.send(queue, b"3")
+        wait(lambda: len(published) == 3)
+    assert [(update.data, update.type) for update in published] == [(b"1", TEXT), (b"2", TEXT), (b"3", TEXT)]
+    assert again.state.duplicates == running.state.reconnects == 0
 
 
 def test_no_more_than_the_prefetch_is_under_way(server: ActiveMqServer, producer: Stomp, queue: str) -> None:

@@ -25,7 +25,7 @@ class Deaths:
 
     def begin(self, message: Message) -> int:
         """Note that it is tried now, if it was given before. Returns how often that was noted and had no end."""
-        if not message.redelivered:
+        if not message.redelivered or message.key is None:
             return 0
         deaths = self._counts.pop(message.key, 0)
         self._counts[message.key] = deaths + 1
@@ -42,7 +42,7 @@ class Deaths:
 
     def end(self, message: Message) -> None:
         """The checkpoint without it is remembered."""
-        self._counts.pop(message.key, None)
+        self._counts.pop(message.key or "", None)
 
 
 def _counts(checkpoint: str | None) -> dict[str, int]:

@@ -43,8 +43,10 @@ class Message:
         return Update(channel, body, type, event, self.key)
 
     @property
-    def key(self) -> str:
-        """Its message-id, which is unique below its destination, as an idempotency key."""
+    def key(self) -> str | None:
+        """Its message-id, which is unique below its destination, as an idempotency key; None: it has none."""
+        if not self.id:
+            return None
         key = f"{self.source} {self.id}"
         try:
             return check_key(key)

@@ -658,7 +658,7 @@ def test_stopping_ends_it_at_once_on_both_sides(follow: Follow) -> None:
     run = follow()
     wait(lambda: run.dumps)
     run.trigger.stop()
-    with gevent.Timeout(1 * PATIENCE):
+    with gevent.Timeout(5 * PATIENCE):
         ended(run.greenlet)
     wait(lambda: not run.dumps)
 
@@ -668,18 +668,19 @@ def test_stopping_while_the_server_does_not_answer(follow: Follow, mariadb: Mari
     run = follow()
     mariadb.freeze()
     run.trigger.stop()
-    with gevent.Timeout(1 * PATIENCE):
+    with gevent.Timeout(5 * PATIENCE):
         ended(run.greenlet)
     again = Run(run.trigger, run.log)
     gevent.sleep(0.05)
-    with gevent.Timeout(1 * PATIENCE):
+    with gevent.Timeout(5 * PATIENCE):
         again.stop()
 
 
 def test_a_server_that_freezes(follow: Follow, mariadb: MariaDB, sql: Sql, log: Log) -> None:
     """It is noticed, though nothing is closed; one that has only nothing to say is left alone."""
-    run = follow(options="?timeout=0.5")
-    gevent.sleep(1.2)
+    seconds = 1.5 * PATIENCE
+    run = follow(options=f"?timeout={seconds}")
+    gevent.sleep(1.5 * seconds)
     assert not run.greenlet.ready()
     mariadb.freeze()
     with pytest.raises(SourceFailed, match=r"does not answer\.$"):

@@ -61,9 +61,12 @@ class FromBinlog(Source):
         host, port = free_address()
         common = ("--no-defaults", f"--user={getpass.getuser()}", f"--datadir={self.folder / 'data'}")
         install = ("mariadb-install-db", *common, "--auth-root-authentication-method=normal", "--skip-test-db")
-        subprocess.run(install, check=True, capture_output=True, timeout=PATIENCE)
+        # A server that starts removes the temporary tables of every other one in the same folder.
+        environ = {**os.environ, "TMPDIR": str(self.folder)}
+        subprocess.run(install, check=True, capture_output=True, timeout=PATIENCE, env=environ)
         options = [f"--{name}={value}" for name, value in {**MARIADB, "bind-address": host, "port": port}.items()]
         files = [f"--{name}={self.folder / name}" for name in ("socket", "pid-file")]
+        files.append(f"--tmpdir={self.folder}")
         self.start(("/usr/sbin/mariadbd", *common, *options, *files), os.sched_getaffinity(0), stack)
         self._database = stack.enter_context(_awaited(lambda: pymysql.connect(**self._options(host, port))))
         self._execute("CREATE DATABASE bench", "USE bench", "CREATE TABLE numbers (data VARCHAR(200))")

@@ -60,7 +60,13 @@ class MariaDB:
             check=True,
             capture_output=True,
             timeout=120 * PATIENCE,
+            env=self._environ,
         )
+
+    @property
+    def _environ(self) -> dict[str, str]:
+        # A server that starts removes the temporary tables of every other one in the same folder.
+        return {**os.environ, "TMPDIR": str(self.folder)}
 
     def _common(self) -> list[str]:
         return ["--no-defaults", f"--user={getpass.getuser()}", f"--datadir={self.folder / 'data'}"]
@@ -80,7 +86,9 @@ class MariaDB:
             if value is not None:
                 arguments.append(f"--{name.replace('_', '-')}={value}")
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                arguments, stdout=log, stderr=log, start_new_session=True, env=self._environ
+            )
         until(self._lets_in, seconds=60, what=f"MariaDB: {self.log}")
         return self
 

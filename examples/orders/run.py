@@ -53,9 +53,12 @@ def mariadb(folder):
         sys.exit("This example needs MariaDB's server: apt-get install mariadb-server")
     common = ["--no-defaults", f"--user={getpass.getuser()}", f"--datadir={folder}/data"]
     install = ["mariadb-install-db", *common, "--auth-root-authentication-method=normal", "--skip-test-db"]
-    subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
+    # A server that starts removes the temporary tables of every other one in the same folder.
+    env = {**os.environ, "TMPDIR": folder}
+    subprocess.run(install, check=True, stdout=subprocess.DEVNULL, env=env)
     port = ["--bind-address=127.0.0.1", f"--port={URL.port}", f"--socket={folder}/socket", "--skip-name-resolve"]
-    with open(f"{folder}/log", "w") as log, running(server, *common, *port, stdout=log, stderr=log) as process:
+    options = [*common, *port, f"--tmpdir={folder}"]
+    with open(f"{folder}/log", "w") as log, running(server, *options, stdout=log, stderr=log) as process:
         yield connect(process)
 
 

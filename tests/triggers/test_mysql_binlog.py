@@ -631,9 +631,9 @@ def test_a_table_that_is_not_there(mariadb: MariaDB, schema: str) -> None:
             Binlog("n", url=mariadb.url(schema), channel="a", table=wrong)
 
 
-def test_a_server_without_a_binary_log() -> None:
-    """Or with one that leaves the database out. Nothing to type helps: it must be started otherwise."""
-    server = MariaDB(log_bin=None)
+def test_a_server_that_must_be_started_otherwise() -> None:
+    """Without a binary log, or with one that leaves the database out; or that knows names in lower case only."""
+    server = MariaDB(log_bin=None, lower_case_table_names="1")
     try:
         server.start().execute("CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT)")
         trigger = Binlog("n", url=server.url("shop"), channel="a", table="shop.orders")
@@ -646,6 +646,11 @@ def test_a_server_without_a_binary_log() -> None:
         assert sentence(trigger) == (
             f"{SAYS}shop leaves shop out of its binary log (binlog_do_db, binlog_ignore_db in its configuration)."
         )
+        server.stop()
+        server.options.update(binlog_ignore_db=None)
+        server.start()
+        trigger = Binlog("n", url=server.url("shop"), channel="a", table="shop.Orders")
+        assert sentence(trigger) == f"{SAYS}shop writes all names in lower case: table must be shop.orders."
     finally:
         server.close()
 

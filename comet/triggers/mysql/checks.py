@@ -52,6 +52,10 @@ def check_table(server: Database, database: str, name: str) -> dict[str, str]:
     """How its columns are declared. Raises Alarm where there is no such table, or we may not see it."""
     full = quoted(f"{database}.{name}")
     server.grant = f"SELECT ON {full}"
+    if server.rows("SELECT @@lower_case_table_names") == [(1,)] and full != full.lower():
+        raise Alarm(
+            f"{server.address} writes all names in lower case: table must be {database.lower()}.{name.lower()}."
+        )
     return {column[0]: column[1] for column in server.rows(f"SHOW COLUMNS FROM {full}")}
 
 

@@ -121,7 +121,7 @@ CLASSES = {
 DRIVERS = {
     "mysql-query": "PyMySQL",
     "mysql-outbox": "PyMySQL",
-    "mysql-binlog": "mysql-replication",
+    "mysql-binlog": "mysql-replication==1.0.17",  # its inner life matters (comet/triggers/mysql/stream.py)
     "activemq": "stomp.py",
     "sup": "requests",
 }

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import gevent
 
@@ -20,7 +21,8 @@ from .breath import breathe
 from .brokers import Broker, CatchesUp, HasHealth, Receipt, Tidies
 from .cohorts import Cohorts, Subscription
 from .core.errors import Full, Stopping
-from .core.log import Entry, Log, Page, Start
+from .core.log import Entry, Log, Page, Position, Start
+from .core.update import Update
 from .core.wire import Wire
 from .deliverer import Deliverer
 from .frames import ENTRIES, PIECE, Frame, Frames
@@ -109,6 +111,8 @@ class Controller:
 
     def begin(self, names: tuple[str, ...], since: str | None, last: int | None, *, newest_only: bool = False) -> Start:
         """Begin an answer (see ``Log.begin``). Raises BrokerAway if only the broker could tell what a cursor is."""
+        if not since and any(self._is_partial(name) for name in names):
+            return self._begin_with_recent(names, last, newest_only)
         start = self.log.begin(names, since, last, newest_only=newest_only)
         doubt = start.position.doubt
         if doubt and doubt[1] != "unknown" and isinstance(self.broker, CatchesUp):
@@ -116,6 +120,43 @@ class Controller:
             self.broker.catch_up()
             start = self.log.begin(names, since, last, newest_only=newest_only)
         return start
+
+    def _begin_with_recent(self, names: tuple[str, ...], last: int | None, newest_only: bool) -> Start:
+        """Begin an answer without a cursor where the broker may have more of what is recent."""
+        recent: list[Update] = []
+        upto = self.log.head
+        for name in names:
+            found, seq = self._recent(name, self.log.replay(name, last, newest_only))
+            recent += found
+            upto = min(upto, seq)  # what has come while the broker read comes once more, as news
+        return self.log.start(names, recent, upto, newest_only)
+
+    def _is_partial(self, name: str) -> bool:
+        ring = self.log.rings.get(name)
+        return ring is not None and ring.partial
+
+    def _recent(self, name: str, count: int) -> tuple[Iterable[Update], int]:
+        """The ``count`` newest updates of a channel up to some SEQ, and that SEQ: the broker's if too few are here."""
+        ring = self.log.rings.get(name)
+        here = ring.recent(count) if ring else []
+        if len(here) == count or not self._is_partial(name):
+            return here, self.log.head
+        recent: deque[Update] = deque(maxlen=count)
+        position = Position((name,), 0, self.log.epoch, newest_only=count == 1)
+        while True:
+            page = self.broker.since(position, size=PIECE, limit=ENTRIES)
+            if page.epoch != position.epoch:
+                recent.clear()  # another log has begun meanwhile
+            recent.extend(entry for entry in page.entries if isinstance(entry, Update))
+            if page.ended or not page.more:
+                return () if page.ended else recent, page.seq
+            position.move(page.epoch, page.seq, page.told)
+            breathe()
+
+    def newest(self, name: str) -> Update | None:
+        """The newest update of a channel that is kept, here or by the broker."""
+        recent, _ = self._recent(name, 1)
+        return next(iter(recent), None)
 
     def is_at_hand(self, subscription: Subscription) -> bool:
         """Whether what is new for a subscriber is in the log of this process, so that nobody else is asked for it."""

@@ -21,7 +21,7 @@ from operator import attrgetter
 
 from .changes import Changes
 from .cursor import NOWHERE, Cursor
-from .ring import Ring
+from .ring import REMEMBERED, Ring
 from .rules import Rules
 from .update import Closed, Update
 
@@ -29,9 +29,6 @@ from .update import Closed, Update
 Entry = Update | Closed
 
 _seq = attrgetter("seq")
-
-#: Seconds for which the end of a channel is told as such, and an unused channel is remembered.
-REMEMBERED = 60.0
 
 #: A cursor longer than this is cut where a gap quotes it.
 QUOTED = 64
@@ -100,10 +97,14 @@ class Start:
 
 
 class Log:
-    """The log over all channels. ``limit`` bounds its memory in bytes: beyond it the oldest history goes first."""
+    """The log over all channels. ``limit`` bounds its memory in bytes: beyond it the oldest history goes first.
 
-    def __init__(self, epoch: str, *, rules: Rules | None = None, limit: int = 1 << 28) -> None:
+    ``mirror``: its broker keeps the history elsewhere, and may have more of it.
+    """
+
+    def __init__(self, epoch: str, *, rules: Rules | None = None, limit: int = 1 << 28, mirror: bool = False) -> None:
         self.epoch = epoch
+        self.mirror = mirror
         self.rules = rules or Rules()
         self.limit = limit
         self.head = 0
@@ -152,6 +153,7 @@ class Log:
         else:
             if entry.prev > max(ring.last, self.floor):
                 ring.skip(entry.prev)
+                ring.partial = self.mirror
             ring.append(entry)
         self.changes.note(entry)
         ring.idle_since = None
@@ -167,6 +169,7 @@ class Log:
         before = ring.weight
         if is_news := ring.last < seq:
             ring.skip(seq)
+            ring.partial = self.mirror
         self.weight += ring.weight - before
         return is_news
 
@@ -191,7 +194,7 @@ class Log:
                 ring.idle_since = None
             elif ring.idle_since is None:
                 ring.idle_since = now
-            elif now - ring.idle_since >= REMEMBERED and not ring.closed:
+            elif now - ring.idle_since >= ring.remembered and not ring.closed:
                 self.forget(name)
 
     def _exists(self, ring: Ring) -> None:
@@ -225,6 +228,7 @@ class Log:
             ring = self.rings[name]
             before = ring.weight
             ring.drop()
+            ring.partial = self.mirror
             self.weight += ring.weight - before
             if len(ring):
                 heapq.heappush(rings, (ring.first, name))
@@ -267,11 +271,20 @@ class Log:
         recent: list[Update] = []
         for name in names:
             if ring := self.rings.get(name):
-                count = ring.rule.replay if last is None else last
-                recent += ring.recent(min(count, 1) if newest_only or ring.rule.conflate else count)
-        recent.sort(key=_seq)
-        place = recent[0].seq - 1 if recent else self.head
-        return Start(Position(names, self.head, self.epoch, newest_only), recent, self.cursor(place))
+                recent += ring.recent(self.replay(name, last, newest_only))
+        return self.start(names, recent, self.head, newest_only)
+
+    def replay(self, name: str, last: int | None, newest_only: bool) -> int:
+        """How many updates of a channel an answer without a cursor begins with."""
+        rule = self.rules[name]
+        count = rule.replay if last is None else last
+        return min(count, 1) if newest_only or rule.conflate else count
+
+    def start(self, names: tuple[str, ...], recent: Iterable[Update], upto: int, newest_only: bool) -> Start:
+        """An answer that begins with these recent updates, and goes on behind ``upto``."""
+        entries = sorted((update for update in recent if update.seq <= upto), key=_seq)
+        place = entries[0].seq - 1 if entries else upto
+        return Start(Position(names, upto, self.epoch, newest_only), entries, self.cursor(place))
 
     def _resume(self, names: tuple[str, ...], since: str, newest_only: bool) -> Start:
         cursor = Cursor.parse(since)

@@ -8,6 +8,8 @@ Three numbers outlive what is kept:
 * ``last``: SEQ of the channel's newest update ever, its end included
 * ``lost``: SEQ of the newest one that is no longer kept: a reader at N has a gap exactly when N < ``lost``
 * ``closed``: SEQ of the channel's end, while it is still told as such (0: it is not)
+
+It is ``partial`` where the broker may have more of the channel: in a mirror that had no room for it, or missed it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from .update import Update
 
 
 _seq = attrgetter("seq")
+
+#: Seconds for which the end of a channel is told as such, and an unused channel is remembered.
+REMEMBERED = 60.0
 
 #: What an update costs beside its data, in bytes: objects, numbers and list entry. Measured: 200 to 212 with
 #: tracemalloc, 226 to 240 of resident memory.
@@ -46,6 +51,7 @@ class Ring:
         "idle_since",
         "last",
         "lost",
+        "partial",
         "published",
         "rule",
         "size",
@@ -65,6 +71,7 @@ class Ring:
         self.closed = 0
         self.closed_at = 0.0
         self.published = False
+        self.partial = False
         self.idle_since: float | None = None
 
     def __len__(self) -> int:
@@ -77,6 +84,11 @@ class Ring:
     def first(self) -> int:
         """SEQ of the oldest update that is kept. The ring must not be empty."""
         return self.updates[self.start].seq
+
+    @property
+    def remembered(self) -> float:
+        """Seconds for which it is remembered after it became empty: as long as the broker may have something."""
+        return REMEMBERED + (self.rule.history_seconds if self.partial else 0)
 
     @property
     def newest(self) -> Update | None:
@@ -124,6 +136,7 @@ class Ring:
         """Forget everything and end the channel at ``seq``."""
         self.updates.clear()
         self.start = self.size = self.weight = 0
+        self.partial = False
         self.last = self.lost = self.closed = seq
         self.closed_at = now
 

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from ..core.errors import CometError, TooManyChannels, Unauthorized, Unavailable
-from ..core.log import REMEMBERED
+from ..core.ring import REMEMBERED
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:

@@ -152,8 +152,7 @@ def latest(name: str) -> Response:
     (channel,) = _one(name)
     comet.access.check_subscribe([channel])
     _freshen(comet, channel)
-    ring = comet.controller.log.rings.get(channel)
-    update = ring.newest if ring else None
+    update = comet.controller.newest(channel)
     if update is None:
         raise NotFound(f"nothing is kept of {channel}.")
     media_type = update.type
@@ -178,7 +177,7 @@ def info(name: str) -> dict[str, object]:
     comet = worker()
     (channel,) = _one(name)
     comet.access.check_subscribe([channel])
-    if not comet.controller.log.exists(channel):
+    if not comet.controller.log.exists(channel) and comet.controller.newest(channel) is None:
         raise NotFound(f"{channel} was never published to nor declared.")
     return describe(comet, channel)
 

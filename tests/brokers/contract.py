@@ -11,7 +11,8 @@ import pytest
 from comet.brokers import Broker, Leases, Receipt, Watches
 from comet.core.cursor import Cursor
 from comet.core.errors import LeaseLost, NotFound, TooManyChannels
-from comet.core.log import REMEMBERED, Entry, Gap, Position
+from comet.core.log import Entry, Gap, Position
+from comet.core.ring import REMEMBERED
 from comet.core.rules import Rule, Rules
 from comet.core.update import BINARY, Closed, Update
 from tests.timing import until

@@ -22,8 +22,8 @@ from comet.brokers import Broker, CatchesUp, Receipt
 from comet.cohorts import Subscription
 from comet.controller import Controller
 from comet.core.errors import NotFound
-from comet.core.log import REMEMBERED, Entry, Page, Position
-from comet.core.ring import OVERHEAD
+from comet.core.log import Entry, Page, Position
+from comet.core.ring import OVERHEAD, REMEMBERED
 from comet.core.rules import Rule, Rules
 from comet.core.update import Closed, Update
 
@@ -377,7 +377,11 @@ class Machine(RuleBasedStateMachine):
             count = min(count, 1) if newest_only or limits.conflate else count
             given = [update for update in start.entries if update.channel == name]
             older = self.model.between(name, given[0].seq - 1, worker.log.head) if given else []
-            assert len(given) <= count
+            kept = [each for each in self.model.kept[name] if each.seq <= worker.log.head]
+            seqs = [each.seq for each in given]
+            assert min(count, len(kept)) <= len(given) <= count, f"{seqs} of {[each.seq for each in kept]} of {name}"
+            newest = worker.controller.newest(name)
+            assert not kept or (newest is not None and newest.seq == kept[-1].seq)
             assert [update.seq for update in given] == [each.seq for each in older]
         first = start.entries[0].seq - 1 if start.entries else worker.log.head
         assert (start.cursor.seq, start.position.seq) == (first, worker.log.head)

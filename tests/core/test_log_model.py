@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from comet.core.log import REMEMBERED, Page, Position
-from comet.core.ring import OVERHEAD
+from comet.core.log import Page, Position
+from comet.core.ring import OVERHEAD, REMEMBERED
 from comet.core.rules import Rule
 from comet.core.update import Closed, Update
 from tests.core.exploring import explore

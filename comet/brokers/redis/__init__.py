@@ -20,7 +20,8 @@ from gevent.lock import BoundedSemaphore
 
 from ...core.cursor import NOWHERE
 from ...core.errors import BrokerAway, SettingsError
-from ...core.log import REMEMBERED, Entry, Log, Page, Position
+from ...core.log import Entry, Log, Page, Position
+from ...core.ring import REMEMBERED
 from ...core.rules import Rules
 from .. import Deliver, Hear, Lease, Receipt
 from .link import Link, is_hopeless
@@ -57,7 +58,7 @@ class RedisBroker:
         idempotency_seconds: float = 3600.0,
     ) -> None:
         # Until Redis is reached, cursors are worth nothing.
-        self.log = Log(NOWHERE.epoch, rules=rules, limit=limit)
+        self.log = Log(NOWHERE.epoch, rules=rules, limit=limit, mirror=True)
         self._link = Link(url, self.log)
         self.woken: Callable[[], None] = lambda: None
         self._window = Window(self._link, lambda: self.woken())

@@ -21,7 +21,6 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from ...breath import breathe
-from ...core.changes import Changes
 from ...core.cursor import NOWHERE
 from ...core.log import Entry, Log
 from ...core.ring import weight
@@ -156,8 +155,8 @@ class Window:
 
     def _begin(self, answer: Answer) -> None:
         """Take over all that Redis has: aside, so that nobody reads half of it."""
-        other = Log(answer.epoch, rules=self.log.rules, limit=self.log.limit)
-        for _ in _fill(other, answer, *self._read(answer, 0, other.changes)):
+        other = Log(answer.epoch, rules=self.log.rules, limit=self.log.limit, mirror=True)
+        for _ in _fill(other, answer, *self._read(answer, 0, other)):
             breathe()
         if self.log.epoch not in (answer.epoch, NOWHERE.epoch):
             log.error("comet: Redis at %s: the log begins anew, with epoch %s.", self.link.name, answer.epoch)
@@ -170,7 +169,7 @@ class Window:
     def _follow(self, answer: Answer) -> None:
         """Append everything up to the head, of all channels, in SEQ order."""
         after = self.log.head
-        records, entries = self._read(answer, after, self.log.changes)
+        records, entries = self._read(answer, after, self.log)
         if len(entries) > MANY:
             self._begin(answer)
             return
@@ -183,10 +182,10 @@ class Window:
             self.log.skip(name, answer.floor)
         self._has_grown(forgotten.union(records))
 
-    def _read(self, answer: Answer, after: int, changes: Changes) -> tuple[dict[str, Record], list[Entry]]:
+    def _read(self, answer: Answer, after: int, into: Log) -> tuple[dict[str, Record], list[Entry]]:
         """Records and entries of all channels that have news; the older entries only if there is room for them.
 
-        Of those for which there is none, ``changes`` are told.
+        Of those for which there is none, the log that they would have gone ``into`` is told.
         """
         records: dict[str, Record] = {}
         entries: list[Entry] = []
@@ -210,12 +209,13 @@ class Window:
                 half = len(entries) // 2
                 for entry in entries[:half]:
                     gone[entry.channel] = entry.seq
-                    changes.note(entry)
+                    into.changes.note(entry)
                 del entries[:half]
                 room = self.log.limit - _weight(entries)
             breathe()
         entries.sort(key=_seq)
         for name in gone.keys() & records:
+            into.open(name).partial = True
             records[name] = records[name].without(gone[name])
         return records, entries
 

@@ -74,7 +74,7 @@ class SqliteBroker:
     ) -> None:
         rules = rules or Rules()
         self.path = path
-        self.log = Log("", rules=rules, limit=limit)
+        self.log = Log("", rules=rules, limit=limit, mirror=True)
         self._mirror = Mirror(path, self.log)
         self._file = File(path, synchronous=synchronous)
         self._store = Store(self._file, Options(rules, max_channels, idempotency_seconds))

@@ -140,7 +140,7 @@ class Mirror:
         with self._beginning, closing(connect(self.path)) as db, _snapshot(db) as state:
             if not self._has_missed(state):
                 return  # another greenlet has done it
-            other = Log(state.epoch, rules=self.log.rules, limit=self.log.limit)
+            other = Log(state.epoch, rules=self.log.rules, limit=self.log.limit, mirror=True)
             other.floor, other.holes = state.floor, state.holes
             for name, lost in db.execute("SELECT name, lost FROM channel").fetchall():
                 other.adopt(name, lost)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...core.errors import BrokerAway, CometError, NotFound, TooManyChannels
-from ...core.log import REMEMBERED, Entry
+from ...core.log import Entry
+from ...core.ring import REMEMBERED
 from ...core.rules import Rules
 from ...core.update import Closed
 from .. import Lease, Receipt

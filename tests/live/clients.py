@@ -120,7 +120,11 @@ class Subscriber:
         self.over_at = 0.0
         self.cut_short = False
         self.sock = sock or connect(server, buffer)
-        self.ask()
+        try:
+            self.ask()
+        except OSError:
+            self.sock.close()  # the server has gone in between
+            raise
 
     def ask(self) -> None:
         """Send the request, with the cursor there is."""

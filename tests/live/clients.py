@@ -255,7 +255,11 @@ def connect(server: Server, buffer: int | None = None) -> socket.socket:
         # Before the connection: the window is agreed on then.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     sock.settimeout(20 * PATIENCE)
-    sock.connect(("127.0.0.1", server.port))
+    try:
+        sock.connect(("127.0.0.1", server.port))
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

@@ -7,6 +7,7 @@ unpatched module breaks in the workers).
 from __future__ import annotations
 
 import gc
+import gc
 import os
 import resource
 import signal

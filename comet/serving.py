@@ -7,7 +7,6 @@ unpatched module breaks in the workers).
 from __future__ import annotations
 
 import gc
-import gc
 import os
 import resource
 import signal

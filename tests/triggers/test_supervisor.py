@@ -11,12 +11,13 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from comet.brokers import Lease, Receipt
 from comet.brokers.sqlite import SqliteBroker
-from comet.core.errors import Alarm, SourceFailed
+from comet.core.errors import Alarm, BrokerAway, SourceFailed, Stopping
 from comet.core.update import Update
 from comet.triggers import Publish
 from comet.triggers.command import Command
-from comet.triggers.supervisor import Supervisor
+from comet.triggers.supervisor import Supervisor, turns
 from comet.triggers.supervisor.publishing import Noted
 from comet.triggers.supervisor.state import State
 from comet.triggers.timer import Timer
@@ -178,6 +179,31 @@ def test_stopping_ends_the_sleep(supervisor: Supervisor) -> None:
     assert supervisor.states[0].phase == "stopped"
 
 
+def test_stopping_wakes_nobody(supervisor: Supervisor, published: Published) -> None:
+    """A timer that sleeps does not run once more because the worker stops."""
+    calls: list[int] = []
+    supervisor.add(Timer("t", every=1, call=lambda: calls.append(1), channel="a"))
+    supervisor.start()
+    wait(lambda: supervisor.states[0].phase == "asleep")
+    supervisor.stop()
+    assert calls == []
+
+
+def test_what_can_not_be_published_any_more_when_the_worker_stops(caplog: pytest.LogCaptureFixture) -> None:
+    """Is no failure: nothing is started again."""
+
+    def publish(updates: object) -> list[Receipt]:
+        supervisor._terms.stopping.set()
+        raise Stopping("this worker is stopping; try again.", retry_after=1)
+
+    supervisor = Supervisor(publish)
+    supervisor.add(Timer("t", every=1, call=lambda: "x", channel="a", always=True))
+    supervisor.start()
+    wait(lambda: supervisor.states[0].phase == "stopped" and supervisor.states[0].error)
+    supervisor.stop()
+    assert caplog.messages == []
+
+
 # With several workers.
 
 
@@ -276,6 +302,73 @@ def test_an_alarm_is_told_by_one_worker(make: Callable[..., Workers], caplog: py
     assert len(told) in (1, 2) and set(told) == {"comet: the trigger t has stopped: it is broken."}  # each says it once
 
 
+def test_of_two_workers_one_runs_what_ends_by_itself(tmp_path: Path) -> None:
+    """Once, while that worker lives: the other waits for its turn, and does not run it once more."""
+    brokers, supervisors, runs = [SqliteBroker(tmp_path / "log.db") for _ in range(2)], [], []
+    for broker in brokers:
+        broker.start(lambda names: None)
+        supervisors.append(Supervisor(broker.publish, leases=broker))
+        supervisors[-1].add(Scripted(lambda publish: runs.append(publish([Update("a", b"all there is")]))))
+        supervisors[-1].start()
+    (first, second) = (supervisor.states[0] for supervisor in supervisors)
+    wait(lambda: sorted([first.phase, second.phase]) == ["ended", "waiting"])
+    gevent.sleep(turns.RENEWS * 1.5)
+    assert len(runs) == 1
+    for supervisor, broker in zip(supervisors, brokers, strict=True):
+        supervisor.stop()
+        broker.stop()
+
+
+class Away:
+    """Leases that can't be had; ``publish`` neither."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def lease(self, name: str, seconds: float) -> Lease | None:
+        self.asked += 1
+        raise BrokerAway("the broker is away.")
+
+    give_back = publish_under = checkpoint = lease
+
+
+def test_a_broker_that_is_away_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """However often a lease is asked for meanwhile."""
+    monkeypatch.setattr(turns, "RENEWS", 0.01)
+    away = Away()
+    supervisor = Supervisor(lambda updates: [], leases=away)  # type: ignore[arg-type]
+    supervisor.add(Timer("t", every=1, call=lambda: "x", channel="a", always=True))
+    supervisor.start()
+    wait(lambda: away.asked > 5)
+    supervisor.stop()
+    assert caplog.messages == ["comet: no lease for the trigger t: the broker is away."]
+
+
+class Taken(Away):
+    """A lease that another worker takes as soon as it is to be renewed, and that is free again then."""
+
+    def lease(self, name: str, seconds: float) -> Lease | None:
+        self.asked += 1
+        return Lease(name, self.asked)
+
+    give_back = publish_under = checkpoint = lambda self, *arguments: None
+
+
+def test_a_worker_that_loses_its_turn_during_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for its turn at once, not when the pause of the alarm is over."""
+    monkeypatch.setattr(turns, "RENEWS", 0.01)
+
+    def alarm(publish: Publish) -> object:
+        raise Alarm("it is broken.")
+
+    trigger = Scripted(alarm)
+    supervisor = Supervisor(lambda updates: [], leases=Taken())  # type: ignore[arg-type]
+    supervisor.add(trigger)
+    supervisor.start()
+    wait(lambda: trigger.runs > 2)
+    supervisor.stop()
+
+
 # What is known of them.
 
 
@@ -341,6 +434,23 @@ def test_an_alarm_stops_a_trigger_with_one_sentence(supervisor: Supervisor, capl
         for text in ("comet may not read shop.orders.", "shop.orders is no table.")
     ]
     assert state.reconnects == 4
+
+
+def test_an_alarm_that_comes_again_after_all_was_well(supervisor: Supervisor, caplog: pytest.LogCaptureFixture) -> None:
+    """Is told again: somebody had mended it."""
+
+    def alarm(publish: Publish) -> object:
+        raise Alarm("shop.orders is no table.")
+
+    def alarm_later(publish: Publish) -> object:
+        gevent.sleep(0.1)  # longer than the longest pause
+        return alarm(publish)
+
+    trigger = Scripted(alarm, alarm, alarm_later, lambda publish: trigger.stopping.wait())
+    supervisor.add(trigger)
+    supervisor.start()
+    wait(lambda: trigger.runs == 4)
+    assert caplog.messages == ["comet: the trigger scripted has stopped: shop.orders is no table."] * 2
 
 
 def test_an_alarm_leaves_the_others_alone(supervisor: Supervisor, published: Published) -> None:

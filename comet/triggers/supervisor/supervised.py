@@ -57,18 +57,18 @@ class Supervised:
                 self.state.phase = "stopped"
 
     def _run_for_ever(self) -> None:
-        terms, name, watch = self.terms, self.trigger.name, self._watch()
+        terms, watch = self.terms, self._watch()
         pause = terms.first_pause
         while not terms.stopping.is_set():
             begun = time.monotonic()
             try:
                 if self._run_while_watched(watch):
-                    self.state.phase = "ended"
-                    log.info("comet: the trigger %s has ended", name)
                     return
             except (Exception, gevent.Timeout, SystemExit) as error:
                 # gevent's Timeout is no Exception, and a SystemExit would end the whole worker.
                 self.state.failed("failed", error)
+                if terms.stopping.is_set() and isinstance(error, CometError):
+                    return  # a worker that stops publishes no more
                 if time.monotonic() - begun > terms.longest_pause:
                     pause = terms.first_pause  # it had been well for a while
                 self._log(error, pause)
@@ -82,11 +82,11 @@ class Supervised:
         else:
             log.error(text, self.trigger.name, pause, exc_info=error)
 
-    def _tell(self, alarm: Alarm) -> None:
-        """Say what somebody must mend: once, while it is the same."""
+    def _tell(self, alarm: Alarm, begun: float) -> None:
+        """Say what somebody must mend: once, while it is the same and the trigger has not been well in between."""
         before = self.state.error
         self.state.failed("alarm", alarm)
-        if self.state.error != before:
+        if self.state.error != before or time.monotonic() - begun > self.terms.longest_pause:
             log.error("comet: the trigger %s has stopped: %s", self.trigger.name, alarm)
 
     # Only while it is watched.
@@ -103,17 +103,21 @@ class Supervised:
         if not watch.begun.is_set():
             self.state.phase = "asleep"
             gevent.wait([stopping, watch.begun], count=1)
+        if stopping.is_set():
+            return False
         leave = Event()
         guard = gevent.spawn(self._guard, watch, leave)
         try:
-            ended = self._run_in_turn(leave) if self.terms.leases else self._run(self._alone(), leave)
-            return ended and not leave.is_set() and not stopping.is_set()
+            return self._run_in_turn(leave) if self.terms.leases else self._run(self._alone(), leave)
         finally:
             guard.kill()
 
     def _guard(self, watch: Watch, leave: Event) -> None:
         """Let the trigger stop when nobody watches any more."""
         gevent.wait([self.terms.stopping, watch.over], count=1)
+        self._leave(leave)
+
+    def _leave(self, leave: Event) -> None:
         leave.set()
         self.trigger.stop()
 
@@ -123,15 +127,15 @@ class Supervised:
     # Only in one worker.
 
     def _run_in_turn(self, leave: Event) -> bool:
-        """Run it when it is this worker's turn. Returns whether it still is when the trigger has ended."""
+        """Run it when it is this worker's turn. Returns whether it has ended by itself."""
         assert self.terms.leases is not None
         self.state.phase = "waiting"
-        turn = Turn(self.terms.leases, self.trigger.name, self.trigger.stop, self.terms.check)
+        turn = Turn(self.terms.leases, self.trigger.name, lambda: self._leave(leave), self.terms.check)
         try:
             if not turn.begin(leave) or leave.is_set():
                 return False
             ended = self._run(turn, leave)
-            if turn.lease is not None:
+            if turn.lease is not None or ended:
                 return ended
         except LeaseLost:
             self.trigger.stop()
@@ -143,12 +147,18 @@ class Supervised:
     def _run(self, publish: Publish, leave: Event) -> bool:
         """Run it. Returns whether it has ended by itself."""
         self.state.phase, self.state.leader = "running", True
+        begun = time.monotonic()
         try:
             self.trigger.run(Noted(publish, self.state, self.render))
-            return True
         except Alarm as alarm:
-            self._tell(alarm)
+            self._tell(alarm, begun)
             leave.wait(self.terms.alarm_pause)  # in its turn: another worker would only say the same
             return False
         finally:
             self.state.leader = False
+        if leave.is_set() or self.terms.stopping.is_set():
+            return False
+        self.state.phase = "ended"
+        log.info("comet: the trigger %s has ended", self.trigger.name)
+        leave.wait()  # in its turn: another worker would run it once more
+        return True

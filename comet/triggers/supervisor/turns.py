@@ -39,6 +39,7 @@ class Turn:
         self.check = check
         self.lease: Lease | None = None
         self._keeper: gevent.Greenlet | None = None
+        self._refusal = ""
 
     def begin(self, stopping: Event) -> bool:
         """Wait until it is this worker's turn. Returns False if ``stopping`` is set first. Then ``end`` it."""
@@ -76,7 +77,9 @@ class Turn:
         try:
             return self.leases.lease(self.name, HOLDS)
         except CometError as error:
-            log.warning("comet: no lease for the trigger %s: %s", self.name, error)
+            if str(error) != self._refusal:
+                self._refusal = str(error)
+                log.warning("comet: no lease for the trigger %s: %s", self.name, error)
             return None
 
     def _keep(self, lease: Lease) -> None:

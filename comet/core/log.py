@@ -169,7 +169,6 @@ class Log:
         before = ring.weight
         if is_news := ring.last < seq:
             ring.skip(seq)
-            ring.partial = self.mirror
         self.weight += ring.weight - before
         return is_news
 

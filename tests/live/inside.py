@@ -12,14 +12,14 @@ from pathlib import Path
 import gevent
 import greenlet
 
-from comet.core import log as core_log
+from comet.core import log, ring
 from comet.core.update import Update
 from wsgi import app
 
 
 if "TEST_REMEMBERED" in os.environ:
     # What is remembered for a minute is forgotten sooner.
-    core_log.REMEMBERED = float(os.environ["TEST_REMEMBERED"])
+    log.REMEMBERED = ring.REMEMBERED = float(os.environ["TEST_REMEMBERED"])
 
 
 @app.get("/inside")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from gevent import socket
 
 from tests.conftest import need
 from tests.live.server import free_port
+from tests.program import Program
 from tests.timing import PATIENCE, until
 
 
@@ -26,14 +25,13 @@ CONFIGURATION = Path(__file__).with_suffix(".xml")
 USER, PASSWORD = "comet", "s3c:ret/w\\ord"
 
 
-class ActiveMqServer:
+class ActiveMqServer(Program):
     """One ActiveMQ, whose store survives being killed."""
 
     def __init__(self, folder: Path) -> None:
         need("java", "activemq")
         self.folder = folder
         self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -73,32 +71,6 @@ class ActiveMqServer:
                 return True
         except OSError:
             return False
-
-    def freeze(self) -> None:
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """As an administrator would; killed if it takes too long."""
-        if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(10 * PATIENCE)
-            except subprocess.TimeoutExpired:
-                pass
-            self.kill()
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def _signal(self, number: int) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import pymysql
 
 from tests.conftest import need
 from tests.live.server import free_port
+from tests.program import Program
 from tests.timing import PATIENCE, until
 
 
@@ -34,7 +34,7 @@ OPTIONS = {
 BINLOG = {"log_bin": "binlog", "binlog_format": "ROW", "binlog_row_image": "FULL", "binlog_row_metadata": "FULL"}
 
 
-class MariaDB:
+class MariaDB(Program):
     """One mariadbd. ``options`` are its variables (``binlog_row_image="MINIMAL"``); None takes one of ``BINLOG`` out.
 
     Whoever has made one closes it.
@@ -46,7 +46,6 @@ class MariaDB:
         # Not below pytest's own: a socket's path is short.
         self.folder = Path(tempfile.mkdtemp(prefix="comet-mariadb-"))
         self.options = {**OPTIONS, **BINLOG, **options}
-        self.process: subprocess.Popen[bytes] | None = None
         self._install()
 
     def _install(self) -> None:
@@ -104,40 +103,6 @@ class MariaDB:
     @property
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
-
-    # What can happen to it.
-
-    def signal(self, number: int) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, number)
-
-    def freeze(self) -> None:
-        self.signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self.signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """In order; one that does not end is killed."""
-        if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(10 * PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.kill()
-            self.process = None
-
-    def kill(self) -> None:
-        """At once, whatever state it is in."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def restart(self) -> None:
-        """Killed, and started again."""
-        self.kill()
-        self.start()
 
     def close(self) -> None:
         self.kill()

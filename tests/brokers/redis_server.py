@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 from tests.conftest import need
 from tests.live.server import free_port
+from tests.program import Program
 from tests.timing import until
 
 
-class RedisServer:
+class RedisServer(Program):
     """One redis-server with an append-only file. ``options`` are of its configuration, ``maxmemory="10mb"``."""
 
     def __init__(self, folder: Path, **options: str) -> None:
@@ -21,7 +20,6 @@ class RedisServer:
         self.folder = folder
         self.port = free_port()
         self.options = {"appendonly": "yes", "appendfsync": "everysec", "save": "", **options}
-        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -41,27 +39,6 @@ class RedisServer:
         password = self.options.get("requirepass")
         line = ["redis-cli", "-p", str(self.port), *(("-a", password, "--no-auth-warning") if password else ())]
         return subprocess.run([*line, *arguments], capture_output=True, text=True, timeout=10).stdout
-
-    def signal(self, number: int) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, number)
-
-    def freeze(self) -> None:
-        self.signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self.signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def restart(self) -> None:
-        """Killed, and started again with its append-only file."""
-        self.kill()
-        self.start()
 
     def restart_empty(self) -> None:
         self.kill()

@@ -11,7 +11,8 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``serving``: what gunicorn is told
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
-* ``access``: who may; ``refusals``: when to come back; ``broker_url``: which broker; ``sources``: which triggers
+* ``access``: who may; ``tokens``: what a signed token grants
+* ``refusals``: when to come back; ``broker_url``: which broker; ``sources``: which triggers
 * ``streams``: the generators
 * ``controller``: ``add``, ``remove`` and ``update``, the choke point
 * ``deliverer``: brings everybody up to the head of the log; ``cohorts``: who waits together

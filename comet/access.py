@@ -2,21 +2,28 @@
 
 Three ways to be let in for publishing and administration: the key, the app's own ``authorize``, and ``COMET_OPEN`` on
 one's own machine. Subscribing is open, unless ``authorize`` says otherwise or the channel is private.
+
+A signed token grants channels for publishing and subscribing. What it does not grant is decided as if there were none;
+but a private channel takes one. It comes in the header ``Authorization``, as ``?token=``, or else in a cookie.
 """
 
 from __future__ import annotations
 
 import hmac
+import math
 import re
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from flask import Request, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from .core.errors import Forbidden, Unauthorized
+from .core.errors import BadRequest, Forbidden, Unauthorized
+from .core.redaction import COOKIE, PARAMETER
 from .core.rules import Rules
 from .settings import is_loopback_host
+from .tokens import GRANTS, NO_TOKEN, Token, Tokens
 
 
 #: ``authorize(action, channels)``: action is "subscribe", "publish" or "admin".
@@ -31,26 +38,51 @@ class Access:
     """The rules of one app. ``open``: requests from this machine need no credential (see ``_check_open``)."""
 
     def __init__(
-        self, rules: Rules, *, keys: Sequence[str] = (), open: bool = False, origins: Sequence[str] = ()
+        self,
+        rules: Rules,
+        *,
+        keys: Sequence[str] = (),
+        tokens: Tokens | None = None,
+        open: bool = False,
+        origins: Sequence[str] = (),
     ) -> None:
         self.rules = rules
         self.keys = [key.encode() for key in keys]
+        self.tokens = tokens or Tokens()
         self.open = open
         self.origins = tuple(origins)
         self.authorize: Authorize | None = None
 
-    def check_subscribe(self, channels: Sequence[str], *, cookies: bool = True) -> None:
-        """Raise Unauthorized or Forbidden if this request may not read these channels.
+    def check_subscribe(self, channels: Sequence[str], *, cookies: bool = True) -> float:
+        """Raise Unauthorized or Forbidden if this request may not read these channels. Return when it no longer may,
+        in seconds since 1970: the end of the token that let it in.
 
         ``cookies`` False: they are no credential here, since other sites can make a browser send them.
         """
-        for name in channels:
-            if self.rules[name].private:
-                raise Unauthorized(
-                    f"{name} is a private channel: it takes a signed token, and this server has no key for them."
-                )
-        if self.authorize and not self._ask("subscribe", channels, cookies=cookies):
-            raise Forbidden(f"you may not subscribe to {', '.join(channels)}: the application's authorize said no.")
+        token = self._token(cookies=cookies and bool(self.tokens) and self._is_site_welcome())
+        lacking = token.lacks("subscribe", channels)
+        private = [name for name in channels if self.rules[name].private]
+        if refused := [name for name in lacking if name in private]:
+            self._refuse_private(refused[0], token)
+        if self.authorize and lacking and not self._ask("subscribe", lacking, cookies=cookies):
+            raise Forbidden(f"you may not subscribe to {', '.join(lacking)}: the application's authorize said no.")
+        needed = private or (self.authorize and len(lacking) < len(channels))
+        return token.expires if needed else math.inf
+
+    def _refuse_private(self, name: str, token: Token) -> NoReturn:
+        if token is not NO_TOKEN:
+            raise Forbidden(_lacks(token, "subscribe", name))
+        if not self.tokens:
+            raise Unauthorized(
+                f"{name} is a private channel: it takes a signed token, and this server has no key for them: "
+                "set COMET_JWT_KEY or COMET_JWT_PUBLIC_KEY."
+            )
+        if COOKIE in request.cookies:
+            self.check_site()  # that is why it did not count
+        raise Unauthorized(
+            f"{name} is a private channel: it takes a signed token with {_claim('subscribe', name)}, as the header "
+            f"Authorization: Bearer TOKEN, as ?{PARAMETER}=TOKEN, or in the cookie {COOKIE}."
+        )
 
     def is_public(self, channel: str) -> bool:
         """Whether this request may be told of a channel beside others: it is not private, and ``authorize`` says yes.
@@ -63,37 +95,84 @@ class Access:
             return False
 
     def check_write(self, action: str, channels: Sequence[str]) -> None:
-        """Raise Unauthorized or Forbidden if this request may not ``publish`` or ``admin``."""
+        """Raise Unauthorized or Forbidden if this request may not ``publish`` or ``admin``. No channels: they are not
+        known yet."""
         header = request.headers.get("Authorization")
+        if header is not None and self._is_key(header):
+            return None
+        token = self._token()
+        if token is not NO_TOKEN:
+            return self._check_token(token, action, channels)
         if header is not None and self._is_for_us(header):
-            return self._check_key(header)
+            self._refuse_key(header)
         if self.authorize and self._ask(action, channels):
             # The application may have recognized a cookie: then the page that sends this must be its own.
             return check_same_origin(request)
         if header is not None:
-            return self._check_key(header)
+            self._refuse_key(header)
         if self.authorize:
             raise Forbidden(f"you may not {action}: the application's authorize said no.")
         if self.open:
             return _check_open(request)
-        if self.keys:
-            raise Unauthorized("this takes the publish key: send the header Authorization: Bearer KEY.")
-        raise Unauthorized(
-            "no publish key is set: set COMET_PUBLISH_KEY and send Authorization: Bearer KEY; "
-            "or, on your own machine, COMET_OPEN=1."
-        )
+        if not self.keys and not self.tokens:
+            raise Unauthorized(
+                "no publish key is set: set COMET_PUBLISH_KEY and send Authorization: Bearer KEY; "
+                "or, on your own machine, COMET_OPEN=1."
+            )
+        other = f", or a signed token with {_claim(action, *channels)}" if self.tokens and action == "publish" else ""
+        raise Unauthorized(f"this takes the publish key: send the header Authorization: Bearer KEY{other}.")
+
+    def _check_token(self, token: Token, action: str, channels: Sequence[str]) -> None:
+        lacking = token.lacks(action, channels)
+        if not lacking and token.grants.get(action):
+            if not self._shown():
+                check_same_origin(request)  # a browser sends a cookie for pages of other sites, too
+        elif self.authorize and self._ask(action, lacking):
+            check_same_origin(request)
+        else:
+            raise Forbidden(_lacks(token, action, *lacking[:1]))
+
+    # What a request presents.
+
+    def _token(self, *, cookies: bool = True) -> Token:
+        """The token that this request presents; NO_TOKEN: none. Raises Unauthorized for one that fails.
+
+        One that is shown on purpose counts; a cookie is there by itself.
+        """
+        if not self.tokens:
+            return NO_TOKEN
+        shown = self._shown()
+        if not shown and cookies:
+            shown = request.cookies.getlist(COOKIE)
+        if len(shown) > 1:
+            raise BadRequest(f"{len(shown)} tokens in one request (Authorization, ?{PARAMETER}=, {COOKIE}): send one.")
+        return self.tokens.read(shown[0]) if shown else NO_TOKEN
+
+    def _shown(self) -> list[str]:
+        header = request.headers.get("Authorization", "")
+        scheme, _, text = header.partition(" ")
+        shown = [text.strip()] if scheme.lower() == "bearer" and not self._is_key(header) else []
+        return shown + request.args.getlist(PARAMETER)
+
+    def _is_key(self, header: str) -> bool:
+        scheme, _, key = header.partition(" ")
+        return scheme.lower() == "bearer" and _among(key.strip().encode("latin-1", "replace"), self.keys)
 
     def _is_for_us(self, header: str) -> bool:
         # An app has credentials of its own, a password or a token where no key is set: its authorize judges those.
         return self.authorize is None or (bool(self.keys) and header.partition(" ")[0].lower() == "bearer")
 
-    def _check_key(self, header: str) -> None:
-        scheme, _, key = header.partition(" ")
-        presented = key.strip().encode("latin-1", "replace")
-        if scheme.lower() != "bearer":
+    def _refuse_key(self, header: str) -> NoReturn:
+        if header.partition(" ")[0].lower() != "bearer":
             raise Unauthorized("the credential is not a bearer key: send the header Authorization: Bearer KEY.")
-        if not _among(presented, self.keys):
-            raise Unauthorized("the bearer key is not one of COMET_PUBLISH_KEY.")
+        raise Unauthorized("the bearer key is not one of COMET_PUBLISH_KEY.")
+
+    def _is_site_welcome(self) -> bool:
+        try:
+            self.check_site()
+        except Forbidden:
+            return False
+        return True
 
     def _ask(self, action: str, channels: Sequence[str], *, cookies: bool = True) -> bool:
         assert self.authorize is not None
@@ -124,6 +203,20 @@ class Access:
                 f"a page of another site ({asking[:200] or 'unnamed'}) asks for this; "
                 "COMET_ALLOWED_ORIGINS does not name it."
             )
+
+
+def _claim(action: str, *channels: str) -> str:
+    """What a token would have to say."""
+    name = channels[0] if channels else "NAME"
+    return f'{name}, or a prefix of it and *, in its claim {{"comet":{{"{action}":[…]}}}}'
+
+
+def _lacks(token: Token, action: str, *channels: str) -> str:
+    if action not in GRANTS:
+        return f"the token may not {action}: that takes the publish key (COMET_PUBLISH_KEY)."
+    granted = ", ".join(token.grants.get(action, ())) or "nothing"
+    what = " to ".join((action, *channels))
+    return f"the token may not {what}: it grants {granted:.200}, and takes {_claim(action, *channels)}."
 
 
 def _among(presented: bytes, keys: Sequence[bytes]) -> bool:

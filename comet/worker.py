@@ -25,6 +25,7 @@ from .peers import Peers
 from .refusals import Refusals
 from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
 from .sources import make_trigger
+from .tokens import Tokens
 from .triggers import Trigger
 from .triggers.flask_sse import FlaskSse
 from .triggers.supervisor import Supervisor
@@ -60,14 +61,18 @@ class Worker:
         self.controller = Controller(broker, heartbeat=settings.heartbeat, max_streams=settings.max_streams)
         self.peers = Peers(write_timeout=settings.write_timeout)
         self.access = Access(
-            settings.rules, keys=settings.publish_key, open=settings.open, origins=settings.allowed_origins
+            settings.rules,
+            keys=settings.publish_key,
+            tokens=Tokens(settings.jwt_key, settings.jwt_public_key),
+            open=settings.open,
+            origins=settings.allowed_origins,
         )
         self.refusals = Refusals()
         leases = broker if isinstance(broker, Leases) else None
-        watch = self.controller.watching.watch
+        watch, keeps = self.controller.watching.watch, self.controller.keeps
         checkpoints = None if leases else Checkpoints(Path(settings.checkpoints))
         self.triggers = Supervisor(
-            self.publish, leases=leases, checkpoints=checkpoints, check=self._check_sizes, watch=watch
+            self.publish, leases=leases, checkpoints=checkpoints, check=self._check_sizes, watch=watch, keeps=keeps
         )
         for declared in settings.triggers:
             self.triggers.add(*make_trigger(declared, settings.max_update))

@@ -161,6 +161,7 @@ def test_no_setting_at_all() -> None:
     assert settings == Settings()
     assert (settings.bind, settings.workers, settings.broker) == ("127.0.0.1:4071", 1, "memory")
     assert (settings.publish_key, settings.open, settings.allowed_origins) == ((), False, ())
+    assert (settings.jwt_key, settings.jwt_public_key) == ((), ())
     assert (settings.history, settings.history_bytes, settings.history_seconds) == (100, 1_048_576, 3600)
     assert (settings.replay, settings.memory, settings.heartbeat, settings.poll_timeout) == (1, 268_435_456, 15, 25)
     assert (settings.max_update, settings.max_streams, settings.max_channels) == (262_144, room, 10_000)
@@ -211,11 +212,45 @@ def test_the_command_lines_own_variable() -> None:
     assert load({"COMET_URL": "http://127.0.0.1:1"}) == Settings()
 
 
-@pytest.mark.parametrize("key", ["COMET_JWT_KEY", "COMET_JWT_PUBLIC_KEY"])
-def test_a_key_for_tokens(key: str) -> None:
-    """Who relies on signed tokens is told that this version has none."""
-    with pytest.raises(SettingsError, match=f"{key} is set, but signed tokens are not built yet"):
-        load({key: "secret"})
+def test_a_secret_for_tokens_that_can_be_guessed() -> None:
+    """The sentence names the variable and the place, and not the key."""
+    good = "g" * 32
+    assert load({"COMET_JWT_KEY": f"{good}, {good}2"}).jwt_key == (good, f"{good}2")
+    for wrong, told in (("short", "key 2 has less than 32 bytes"), ("-----BEGIN PRIVATE KEY-----", "PEM")):
+        with pytest.raises(SettingsError) as caught:
+            load({"COMET_JWT_KEY": f"{good},{wrong}"})
+        assert "COMET_JWT_KEY" in str(caught.value)
+        assert told in str(caught.value)
+        assert good not in str(caught.value)
+        assert wrong not in str(caught.value)
+
+
+PEM = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----"
+
+
+def test_public_keys_for_tokens() -> None:
+    """As text, or in a file that is named; a file may hold several."""
+    Path("keys.pem").write_text(f"of last year:\n{PEM}\nof this one:\n{PEM}\n")
+    for text, count in ((PEM, 1), (f"{PEM},{PEM}", 2), ("keys.pem", 2), (f"keys.pem, {PEM}", 3), ("", 0)):
+        assert load({"COMET_JWT_PUBLIC_KEY": text}).jwt_public_key == (PEM,) * count
+
+
+def test_public_keys_that_can_not_be_read() -> None:
+    """The sentence names the file; it never shows a key."""
+    Path("none.pem").write_text("nothing here")
+    Path("bytes.pem").write_bytes(b"\xff")
+    for text, told in (
+        ("nowhere.pem", "No such file"),
+        ("none.pem", "'none.pem'"),
+        ("bytes.pem", "not text"),
+        (".", "directory"),
+        ("-----BEGIN PUBLIC KEY-----\nMFkw", "without a whole key"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            load({"COMET_JWT_PUBLIC_KEY": text})
+        assert "COMET_JWT_PUBLIC_KEY" in str(caught.value)
+        assert told in str(caught.value)
+        assert "MFkw" not in str(caught.value)
 
 
 def test_a_key_that_no_header_can_carry() -> None:

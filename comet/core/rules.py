@@ -5,6 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .update import check_channel
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise BadRequest for what is neither a channel's name nor a prefix ending in ``*``."""
+    # A prefix is right if some name begins so.
+    check_channel(pattern.removesuffix("*") + "x" if pattern.endswith("*") else pattern)
+
+
+def matches(pattern: str, channel: str) -> bool:
+    return channel.startswith(pattern[:-1]) if pattern.endswith("*") else channel == pattern
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -26,7 +26,6 @@ __all__ = ["FREE_CONNECTIONS", "MOST_STREAMS", "Declared", "Settings", "load", "
 
 PREFIX = "COMET_"
 
-_LATER = frozenset({"COMET_JWT_KEY", "COMET_JWT_PUBLIC_KEY"})
 #: Where the file is, and where the command line finds a server.
 _NOT_OURS = frozenset({"COMET_CONFIG", "COMET_URL"})
 
@@ -39,6 +38,8 @@ class Settings:
     workers: int = 1
     broker: str = "memory"
     publish_key: tuple[str, ...] = ()
+    jwt_key: tuple[str, ...] = ()
+    jwt_public_key: tuple[str, ...] = ()
     open: bool = False
     history: int = 100
     history_bytes: int = 1_048_576
@@ -156,8 +157,6 @@ def _of_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for key, text in environ.items():
         if key in known:
             values[known[key]] = READERS[known[key]](key, text)
-        elif key in _LATER:
-            raise SettingsError(f"{key} is set, but signed tokens are not built yet. Unset it.")
         elif key.startswith(PREFIX) and key not in _NOT_OURS:
             near = nearest(key.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], PREFIX)
             warnings.warn(f"{key} is not a setting of comet.{near}", stacklevel=3)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import BadRequest, SettingsError
-from ..core.update import check_channel
+from ..core.rules import check_pattern
 from .readers import READERS, flag, nearest, table
 
 
@@ -25,8 +25,7 @@ def read_rules(tables: Mapping[str, Any], where: str) -> dict[str, dict[str, Any
 def _rule(pattern: str, rule: Any, where: str) -> dict[str, Any]:
     title = f"[channels.{json.dumps(pattern, ensure_ascii=False)}]"
     try:
-        # A prefix is right if some name begins so.
-        check_channel(pattern.removesuffix("*") + "x" if pattern.endswith("*") else pattern)
+        check_pattern(pattern)
     except BadRequest as error:
         raise SettingsError(f"{where}: {title}: {error}") from error
     values = {}

@@ -6,6 +6,7 @@ import difflib
 import re
 import resource
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import BadRequest, SettingsError
@@ -90,6 +91,50 @@ def keys(key: str, value: Any) -> tuple[str, ...]:
     return found
 
 
+#: Bytes of the shortest key for HS256: RFC 7518, 3.2, asks for as many as the hash has.
+SHORTEST = 32
+
+
+def secrets(key: str, value: Any) -> tuple[str, ...]:
+    found = texts(key, value)
+    for number, each in enumerate(found, 1):
+        # Without the value, as above.
+        if "-----BEGIN" in each:
+            raise SettingsError(
+                f"{key} is a secret for HS256, and key {number} of it is PEM: see COMET_JWT_PUBLIC_KEY."
+            )
+        if len(each.encode("utf-8", "surrogateescape")) < SHORTEST:
+            raise SettingsError(
+                f"{key}: key {number} has less than {SHORTEST} bytes and could be guessed from one token: "
+                "make one with openssl rand -hex 32."
+            )
+    return found
+
+
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
+
+
+def public_keys(key: str, value: Any) -> tuple[str, ...]:
+    """PEM, as text or by the path of a file, which may hold several."""
+    found: list[str] = []
+    for each in texts(key, value):
+        is_text = "-----BEGIN" in each
+        blocks = [match[0] for match in _PEM.finditer(each if is_text else _read(key, each))]
+        if not blocks:
+            what = "is text" if is_text else f"names the file {each!r}"
+            raise SettingsError(f"{key} {what} without a whole key in PEM (-----BEGIN PUBLIC KEY-----).")
+        found += blocks
+    return tuple(found)
+
+
+def _read(key: str, place: str) -> str:
+    try:
+        return Path(place).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{key} names the file {place!r}, which can't be read: {why}.") from error
+
+
 def prefixes(key: str, value: Any) -> tuple[str, ...]:
     found = texts(key, value)
     for prefix in found:
@@ -136,6 +181,8 @@ READERS: dict[str, Reader] = {
     "workers": number(1, 1000),
     "broker": text,
     "publish_key": keys,
+    "jwt_key": secrets,
+    "jwt_public_key": public_keys,
     "open": flag,
     "history": number(1, 10_000_000, "updates"),
     "history_bytes": number(1, 1 << 40, "bytes"),

@@ -62,6 +62,9 @@ def finish(response: Response) -> Response:
     bodies.drop(response)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", subscribing.NOT_STORED)
+    if "token" in request.environ.get("QUERY_STRING", ""):
+        # The address is a secret: a page must not send it to the sites of its pictures.
+        response.headers["Referrer-Policy"] = "no-referrer"
     _share(response)
     return response
 

@@ -10,12 +10,15 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from ..core.errors import CometError, TooManyChannels, Unauthorized, Unavailable
+from ..core.redaction import redact
 from ..core.ring import REMEMBERED
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     title = responses.get(status, "Error")
-    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}) + "\n"
+    # What was sent is quoted where it was wrong; a token in the wrong place is not.
+    fields = {"type": "about:blank", "title": title, "status": status, "detail": redact(detail)}
+    body = json.dumps(fields) + "\n"
     return Response(body, status, headers, mimetype="application/problem+json")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from comet.core.rules import Rule, Rules
+from comet.core.errors import BadRequest
+from comet.core.rules import Rule, Rules, check_pattern, matches
 
 
 DECLARED = {
@@ -43,3 +44,30 @@ def test_what_is_not_declared_has_the_default() -> None:
 def test_only_exact_names_are_declared_channels() -> None:
     """A prefix declares no channel: only exact names exist without being published to."""
     assert set(Rules(declared=DECLARED).names) == {"orders.eu.1", "orders"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "channel", "expected"),
+    [
+        ("*", "x", True),
+        ("orders", "orders", True),
+        ("orders", "orders.eu", False),
+        ("orders.eu", "orders", False),
+        ("orders*", "orders", True),
+        ("orders*", "orders.eu", True),
+        ("orders*", "order", False),
+        ("orders*", "Orders", False),
+        ("o.d", "oxd", False),
+    ],
+)
+def test_a_pattern_matches(pattern: str, channel: str, expected: bool) -> None:
+    """A name only itself, to the letter; a prefix what begins with it."""
+    check_pattern(pattern)
+    assert matches(pattern, channel) is expected
+
+
+@pytest.mark.parametrize("pattern", ["", "**", "a*b", "*a", "-", "a b", "comet.*", "open", "x" * 129])
+def test_what_is_no_pattern(pattern: str) -> None:
+    """It is a name or a prefix of one, and one star at most, at the end."""
+    with pytest.raises(BadRequest):
+        check_pattern(pattern)

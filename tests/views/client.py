@@ -38,7 +38,7 @@ class Client:
             return NOT_STORED
         if path.partition("?")[0].endswith("/sup.json"):
             return "private, max-age=1" if self.comet.worker.access.authorize else "max-age=1"
-        return "no-cache" if path.endswith("/latest") else NOT_STORED
+        return "no-cache" if path.partition("?")[0].endswith("/latest") else NOT_STORED
 
     def get(self, path: str, headers: Any = (), **options: Any) -> TestResponse:
         return self.ask("GET", path, headers, **options)

@@ -10,6 +10,7 @@ and an Event is set once and never waited on again, so no wake-up is lost.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from .core.log import Entry, Log, Page, Position, Start
 from .core.update import Update
 from .core.wire import Wire
 from .deliverer import Deliverer
+from .expiries import Expiries
 from .frames import ENTRIES, PIECE, Frame, Frames
 from .watching import Watching
 
@@ -41,6 +43,7 @@ class Controller:
         self._subscribers: dict[str, int] = {}
         self.watching = Watching(broker, self._subscribers)
         self._cohorts = Cohorts(broker.log, heartbeat)
+        self._expiries = Expiries()
         self._frames = Frames(broker)
         self._deliverer = Deliverer(self._cohorts, self._frames, self._tidy)
         self._drained_at = 0.0
@@ -55,6 +58,8 @@ class Controller:
         """Take a subscriber in. Raises Stopping or Full. It must be removed again, whatever happens."""
         self.check_room()
         self.streams.add(subscription)
+        if subscription.expires < math.inf:
+            self._expiries.add(subscription)
         for name in subscription.names:
             if name not in self._subscribers:
                 self._subscribers[name] = 0
@@ -67,6 +72,8 @@ class Controller:
         if subscription not in self.streams:
             return
         self.streams.remove(subscription)
+        if subscription.expires < math.inf:
+            self._expiries.remove(subscription)
         self._cohorts.leave(subscription)
         for name in subscription.names:
             self._subscribers[name] -= 1
@@ -158,6 +165,14 @@ class Controller:
         recent, _ = self._recent(name, 1)
         return next(iter(recent), None)
 
+    def keeps(self, name: str, receipt: Receipt) -> bool:
+        """Whether anything of a channel is kept that was published to at this place, or has yet to come here.
+
+        If not, it was too old, or deleted, or of a log that is gone: who subscribes now is given nothing.
+        """
+        is_coming = receipt.epoch == self.log.epoch and receipt.seq > self.log.head
+        return is_coming or bool(self.log.rings.get(name))
+
     def is_at_hand(self, subscription: Subscription) -> bool:
         """Whether what is new for a subscriber is in the log of this process, so that nobody else is asked for it."""
         return not self.log.lacks(subscription.names, subscription.position.seq)
@@ -235,7 +250,11 @@ class Controller:
         return int(1000 * (left + 3 + random.random() * max(4.0, len(self.streams) / 1000)))
 
     def _tidy(self) -> None:
-        """Let time pass for the log."""
+        """Let time pass for the tokens of the streams, and for the log."""
+        for stream in self._expiries.due(time.time()):
+            stream.expiring = True
+            self._cohorts.wake_one(stream)
+            breathe()
         if isinstance(self.broker, Tidies):
             before = self.log.weight, self.log.floor
             for _ in self.broker.tick(time.time(), self._subscribers):

@@ -10,7 +10,12 @@ from typing import Protocol, runtime_checkable
 from gevent.event import Event
 
 from ..brokers import Receipt
+from ..core.errors import Alarm, TooManyChannels, Unavailable
 from ..core.update import Update
+
+
+#: Errors of publishing for which no update is to blame: it waits in its source until they have passed.
+NOBODYS_FAULT = (Unavailable, TooManyChannels, Alarm)
 
 
 class Publish(Protocol):
@@ -20,17 +25,28 @@ class Publish(Protocol):
     def lasts(self) -> bool:
         """Whether what is published outlives this process. Checkpoints do."""
 
+    @property
+    def kept(self) -> bool:
+        """Whether anything is kept of the channel that was published to last. If not, who comes now sees nothing: what
+        tells how something is, and not what has happened, is published again then, changed or not.
+        """
+
     def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
         """Publish the updates, all or none, and remember the checkpoint: with a broker that workers share, both or
         neither. Without updates the checkpoint alone. Raises what publishing raises; LeaseLost: let go of the source.
         """
 
     def checkpoint(self) -> str | None:
-        """What was remembered last, in whichever worker and before whichever restart; None: nothing yet."""
+        """What was remembered last, in whichever worker and before whichever restart; None: nothing yet, or only of
+        what was another kind of trigger, or had another ``source``, under the same name.
+        """
 
 
 class Trigger(Protocol):
-    """A source that is watched in a greenlet of its own."""
+    """A source that is watched in a greenlet of its own.
+
+    Where a checkpoint is of no use for another file, table or the like, it has an attribute ``source``, which names it.
+    """
 
     name: str
 

@@ -12,7 +12,7 @@ from . import Publish, beats
 
 class Timer:
     """Each ``every`` seconds, publish to ``channel`` what ``call`` returns: str, bytes, anything JSON, an Update, or
-    None for nothing. What did not change is published again only with ``repeat``.
+    None for nothing. What did not change is published again only with ``repeat``, or where nothing of it is kept.
 
     It runs while ``channel`` is watched, or ``always``.
     """
@@ -56,7 +56,7 @@ class Timer:
             return
         update = value if isinstance(value, Update) else self._update(value)
         now = (update.channel, update.data, update.type, update.event)
-        if self.repeat or now != self._before:
+        if self.repeat or now != self._before or not publish.kept:
             publish([update])
             self._before = now
 

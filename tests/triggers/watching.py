@@ -15,7 +15,7 @@ from tests.timing import PATIENCE, until
 class Published(list[Update]):
     """A ``publish`` that remembers what was accepted (no key twice), and every checkpoint."""
 
-    lasts = True
+    lasts = kept = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,9 +14,9 @@ import gevent
 from gevent.event import Event
 
 from ...breath import breathe
-from ...core.errors import SettingsError, TooManyChannels, Unavailable
+from ...core.errors import SettingsError
 from ...core.update import check_channel, check_event
-from .. import Publish
+from .. import NOBODYS_FAULT, Publish
 from .deaths import Deaths
 from .link import Link
 from .message import Message
@@ -32,9 +32,6 @@ ENOUGH = 1_048_576
 #: Seconds before a message is tried again: the first time, and at the most.
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
-
-#: Errors of publishing that no message can help.
-NO_FAULT_OF_THEIRS = (Unavailable, TooManyChannels)
 
 
 class ActiveMq:
@@ -107,7 +104,7 @@ class ActiveMq:
                 publish([message.update(self.channel, self.event) for message in messages])
                 link.acknowledge(messages)
                 return
-            except NO_FAULT_OF_THEIRS:
+            except NOBODYS_FAULT:
                 raise
             except Exception:
                 pass  # which one's fault it is shows when each is tried
@@ -125,7 +122,7 @@ class ActiveMq:
                 deaths.end(message)
                 link.acknowledge([message])
                 return True
-            except NO_FAULT_OF_THEIRS:
+            except NOBODYS_FAULT:
                 raise
             except Exception as error:
                 why = " ".join(f"{type(error).__name__}: {error}".split())

@@ -53,7 +53,7 @@ class File:
         most: int = MOST,
     ) -> None:
         self.name = name
-        self.path = path
+        self.path = self.source = path
         self.channel = channel
         self.event = event
         self.type = type

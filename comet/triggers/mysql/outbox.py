@@ -21,9 +21,9 @@ from typing import Any
 
 from gevent.event import Event
 
-from ...core.errors import Alarm, BadRequest, CometError, Unavailable
+from ...core.errors import Alarm, BadRequest, CometError
 from ...core.update import Update
-from .. import Publish
+from .. import NOBODYS_FAULT, Publish
 from .address import Address
 from .database import Database, quoted
 from .failures import NO_TABLE
@@ -82,6 +82,7 @@ class Outbox:
         self.address = Address.parse(url)
         self.table = quoted(table)
         self.full_name = self.table if "." in self.table else f"`{self.address.database}`.{self.table}"
+        self.source = f"{self.address} {self.full_name}"
         self.every = every
         self.type = type
         self._stopping = Event()
@@ -180,7 +181,7 @@ class Outbox:
         """Publish all or none of them. Returns why they can't be published, if that is their own fault."""
         try:
             self._publish_all(publish, updates)
-        except (Unavailable, Alarm):
+        except NOBODYS_FAULT:
             raise
         except CometError as error:
             return error  # no channel's name, too large, or a template fails on one

@@ -33,6 +33,8 @@ MOST = 10_000
 #: Differences that are published together.
 TOGETHER = 100
 
+#: Between looks that are further apart, in seconds, there is no connection: somebody might cut it as an idle one.
+IDLE = 60.0
 
 #: Before the digest of a row that was too large to be added.
 LEFT_OUT = "-"
@@ -53,7 +55,7 @@ class Query:
 
     With the column ``key``, which no two rows share: an event ``added``, ``changed`` or ``removed`` for each row, with
     the row as JSON. The first time ``added`` for all of them, unless ``initial`` is false. With ``as_="snapshot"``, or
-    for a ``snapshot_channel`` beside the key: the whole result as a JSON list.
+    for a ``snapshot_channel`` beside the key: the whole result as a JSON list, with the event ``event``.
 
     It runs while one of its channels is watched, or ``always``.
     """
@@ -68,6 +70,7 @@ class Query:
         key: str | None = None,
         as_: str | None = None,
         snapshot_channel: str | None = None,
+        event: str | None = None,
         initial: bool = True,
         every: float = 1.0,
         always: bool = False,
@@ -83,12 +86,16 @@ class Query:
             raise SettingsError(
                 "snapshot_channel goes beside key, and is another channel than that of the differences."
             )
+        if event is not None and as_ is None and snapshot_channel is None:
+            raise SettingsError("event is that of the whole result; differences are added, changed and removed.")
         self.name = name
         self.address = Address.parse(url)
         self.query = query
         self.channel = channel
         self.key = key
         self.snapshot_channel = channel if as_ else snapshot_channel
+        self.source = f"{channel} {key}"
+        self.event = event
         self.initial = initial
         self.every = every
         self.always = always
@@ -106,12 +113,17 @@ class Query:
         checkpoint = publish.checkpoint()
         if publish.lasts:  # else the log has what this very process has published, and nothing before
             self._told = json.loads(checkpoint or "null")
-        database = Database(self.address)
+        database = None
         try:
             for _ in beats(self.every, self._stopping):
+                database = database or Database(self.address)
                 self._look(database, publish)
+                if self.every > IDLE:
+                    database.close()
+                    database = None
         finally:
-            database.close()
+            if database is not None:
+                database.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -212,9 +224,9 @@ class Query:
 
     def _publish_snapshot(self, publish: Publish, channel: str, rows: Sequence[tuple[str, bytes]]) -> None:
         snapshot = b"[" + b",".join(data for _, data in rows) + b"]"
-        if snapshot != self._snapshot:
+        if snapshot != self._snapshot or not publish.kept:
             try:
-                publish([Update(channel, snapshot, JSON)])
+                publish([Update(channel, snapshot, JSON, self.event)])
             except TooLarge as error:
                 raise Alarm(f"the whole result is too large ({error}) Let the query give less.") from error
             self._snapshot = snapshot

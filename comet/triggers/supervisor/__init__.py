@@ -12,7 +12,7 @@ from ...core.update import Update
 from ...watching import Watch
 from .. import Trigger
 from .checkpoints import Checkpoints
-from .publishing import Render
+from .publishing import Keeps, Render
 from .state import State
 from .supervised import Supervised, Terms
 
@@ -33,7 +33,8 @@ class Supervisor:
 
     Triggers that can read their source again sleep while their channel is not watched, which ``watch`` says. With
     ``leases`` one worker of many runs a trigger, and publishing goes by them; ``check`` then raises for updates that
-    can't be published. Without them ``checkpoints`` remembers how far sources have been read.
+    can't be published. Without them ``checkpoints`` remembers how far sources have been read. ``keeps`` says whether
+    anything is kept of a channel that was published to.
 
     The pauses are in seconds. A trigger that ran for longer than the longest of them begins with the first again.
     """
@@ -46,13 +47,14 @@ class Supervisor:
         checkpoints: Checkpoints | None = None,
         check: Callable[[Sequence[Update]], None] = lambda updates: None,
         watch: Callable[[str], Watch] = lambda channel: Watch(begun=True),
+        keeps: Keeps = lambda channel, receipt: True,
         first_pause: float = FIRST_PAUSE,
         longest_pause: float = LONGEST_PAUSE,
         alarm_pause: float = ALARM_PAUSE,
     ) -> None:
         self._stopping = Event()
         pauses = (first_pause, longest_pause, alarm_pause)
-        self._terms = Terms(publish, leases, checkpoints, check, watch, *pauses, self._stopping)
+        self._terms = Terms(publish, leases, checkpoints, check, watch, keeps, *pauses, self._stopping)
         self._all: list[Supervised] = []
         self._greenlets: list[gevent.Greenlet] | None = None
 

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 
 from ...breath import breathe
 from ...brokers import Receipt
 from ...core.update import Update
-from .. import Publish
+from .. import Publish, Trigger
 from .checkpoints import Checkpoints
 from .state import State
+from .turns import Turn
 
 
 #: Makes of an update what is published instead.
 Render = Callable[[Update], Update]
 
 
-class Noted:
-    """Publish what ``render`` makes of the updates, and note it in the state."""
+#: Whether anything is kept of a channel that was published to at this place.
+Keeps = Callable[[str, Receipt], bool]
 
-    def __init__(self, publish: Publish, state: State, render: Render | None = None) -> None:
+
+class Noted:
+    """Publish what ``render`` makes of the updates, and note it in the state.
+
+    ``source`` says what its checkpoints are of: others that were remembered under its name are as good as none.
+    """
+
+    def __init__(
+        self, publish: Alone | Turn, state: State, *, source: str, keeps: Keeps, render: Render | None = None
+    ) -> None:
         self.publish = publish
         self.state = state
+        self.source = source
+        self.keeps = keeps
         self.render = render
 
     def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
         if self.render is not None:
             updates = list(self._rendered(updates, self.render))
-        receipts = self.publish(updates, checkpoint)
-        self.state.published(receipts, checkpoint)
+        receipts = self.publish(updates, None if checkpoint is None else f"{self.source} {checkpoint}")
+        self.state.published(updates, receipts)
+        if checkpoint is not None:
+            self.state.stands(checkpoint)
         return receipts
 
     @staticmethod
@@ -41,9 +56,22 @@ class Noted:
     def lasts(self) -> bool:
         return self.publish.lasts
 
+    @property
+    def kept(self) -> bool:
+        return self.state.newest is None or self.keeps(*self.state.newest)
+
     def checkpoint(self) -> str | None:
-        self.state.position = self.publish.checkpoint()
-        return self.state.position
+        source, _, text = (self.publish.checkpoint() or "").partition(" ")
+        found = text if source == self.source else None
+        self.state.stands(found)
+        return found
+
+
+def source_of(trigger: Trigger) -> str:
+    """What the checkpoints of a trigger are of, in one word: its kind, and what it reads."""
+    what = getattr(trigger, "source", "")
+    kind = type(trigger).__name__
+    return f"{kind}:{blake2b(what.encode(), digest_size=6).hexdigest()}" if what else kind
 
 
 class Alone:
@@ -66,3 +94,7 @@ class Alone:
 
     def checkpoint(self) -> str | None:
         return None if self.checkpoints is None else self.checkpoints.get(self.name)
+
+
+def _is_what_triggers_are_given(noted: Noted) -> Publish:
+    return noted  # checked by mypy

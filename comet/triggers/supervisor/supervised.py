@@ -15,9 +15,9 @@ from ...brokers import Leases, Receipt
 from ...core.errors import Alarm, CometError, LeaseLost
 from ...core.update import Update
 from ...watching import Watch, either
-from .. import Publish, Rereads, Trigger
+from .. import Rereads, Trigger
 from .checkpoints import Checkpoints
-from .publishing import Alone, Noted, Render
+from .publishing import Alone, Keeps, Noted, Render, source_of
 from .state import State
 from .turns import Turn
 
@@ -34,6 +34,7 @@ class Terms:
     checkpoints: Checkpoints | None
     check: Callable[[Sequence[Update]], None]
     watch: Callable[[str], Watch]
+    keeps: Keeps
     first_pause: float
     longest_pause: float
     alarm_pause: float
@@ -121,7 +122,7 @@ class Supervised:
         leave.set()
         self.trigger.stop()
 
-    def _alone(self) -> Publish:
+    def _alone(self) -> Alone:
         return Alone(self.trigger.name, self.terms.publish, self.terms.checkpoints)
 
     # Only in one worker.
@@ -144,12 +145,12 @@ class Supervised:
         log.info("comet: another worker runs the trigger %s now", self.trigger.name)
         return False
 
-    def _run(self, publish: Publish, leave: Event) -> bool:
+    def _run(self, publish: Alone | Turn, leave: Event) -> bool:
         """Run it. Returns whether it has ended by itself."""
         self.state.phase, self.state.leader = "running", True
-        begun = time.monotonic()
+        begun, source, keeps = time.monotonic(), source_of(self.trigger), self.terms.keeps
         try:
-            self.trigger.run(Noted(publish, self.state, self.render))
+            self.trigger.run(Noted(publish, self.state, source=source, keeps=keeps, render=self.render))
         except Alarm as alarm:
             self._tell(alarm, begun)
             leave.wait(self.terms.alarm_pause)  # in its turn: another worker would only say the same

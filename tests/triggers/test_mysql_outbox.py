@@ -11,11 +11,12 @@ import pytest
 from gevent.event import Event
 
 from comet.brokers import Receipt
-from comet.core.errors import Alarm, LeaseLost, SettingsError, SourceFailed, TooLarge
+from comet.core.errors import Alarm, LeaseLost, SettingsError, SourceFailed, TooLarge, TooManyChannels
 from comet.core.update import Update
 from comet.triggers.mysql import outbox
 from comet.triggers.mysql.outbox import Outbox
 from tests.mariadb import MariaDB
+from tests.timing import PATIENCE
 from tests.triggers.watching import Published, ended, wait
 from tests.triggers.writers import OUTBOX, writers
 
@@ -99,6 +100,30 @@ def test_the_media_type(run: Start, mariadb: MariaDB, schema: str, published: Pu
     run(published)
     wait(lambda: len(published) == 3)
     assert (published[2].type, published[2].data) == ("application/octet-stream", b"\xff")
+
+
+def test_more_channels_than_there_may_be(
+    run: Start, send: Send, done: Done, published: Published
+) -> None:
+    """Is no fault of the row: it waits, and is published when there is room."""
+
+    class Full(Published):
+        full = True
+
+        def __call__(self, updates: Sequence[Update], checkpoint: str | None = None, /) -> list[Receipt]:
+            if self.full and any(update.channel == "new" for update in updates):
+                raise TooManyChannels("10 channels exist already (COMET_MAX_CHANNELS).")
+            return super().__call__(updates, checkpoint)
+
+    full = Full()
+    send(("a", None, "1"), ("new", None, "2"), ("a", None, "3"))
+    with pytest.raises(TooManyChannels):
+        run(full).greenlet.get(timeout=10 * PATIENCE)
+    assert done() == [0, 0, 0]
+    full.full = False
+    run(full)
+    wait(lambda: done() == [1, 1, 1])
+    assert full.texts == ["1", "2", "3"]
 
 
 def test_a_row_that_can_not_be_published(

@@ -82,6 +82,32 @@ def test_differences(run: Start, execute: Execute, published: Published) -> None
     assert {each.channel for each in published} == {"t"}
 
 
+def test_a_snapshot_that_is_not_kept(run: Start, execute: Execute, published: Published) -> None:
+    """It is published again, although it did not change: else who comes now would see nothing."""
+    execute("INSERT INTO t VALUES (1, 'a')")
+    run(published, snapshot_channel="whole")
+    wait(lambda: len(published) == 2)
+    published.kept = False
+    wait(lambda: len(published) > 3)
+    published.kept = True
+    assert {(each.channel, each.data) for each in published[2:]} == {("whole", b'[{"id":1,"v":"a"}]')}
+
+
+def test_a_query_of_another_key(run: Start) -> None:
+    """Or for another channel, under the same name: what was told of the one before is nothing to it."""
+    queries = [{"key": "id"}, {"key": "v"}, {"key": "id", "channel": "b"}]
+    sources = {Query("q", url="mysql://u@h/d", query="", **{"channel": "a", **each}).source for each in queries}
+    assert len(sources) == 3
+
+
+def test_looks_that_are_far_apart(run: Start, mariadb: MariaDB, schema: str, published: Published) -> None:
+    """Between them there is no connection, which the server or a firewall would cut."""
+    run(published, key=None, as_="snapshot", every=100)
+    wait(lambda: published)
+    sql = f"SELECT id FROM information_schema.processlist WHERE db = '{schema}'"
+    wait(lambda: not mariadb.execute(sql))
+
+
 def test_without_an_initial_look(run: Start, execute: Execute, published: Published) -> None:
     """What is there already is not told; what changes is."""
     execute("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
@@ -107,15 +133,15 @@ def test_the_whole(run: Start, execute: Execute, published: Published) -> None:
 def test_both(run: Start, execute: Execute, published: Published) -> None:
     """Each on its channel."""
     execute("INSERT INTO t VALUES (1, 'a')")
-    run(published, snapshot_channel="whole")
+    run(published, snapshot_channel="whole", event="orders")
     wait(lambda: len(published) == 2)
     execute("DELETE FROM t")
     wait(lambda: len(published) == 4)
     assert [(each.channel, each.event, each.data.decode()) for each in published] == [
         ("t", "added", '{"id":1,"v":"a"}'),
-        ("whole", None, '[{"id":1,"v":"a"}]'),
+        ("whole", "orders", '[{"id":1,"v":"a"}]'),
         ("t", "removed", '{"id":1,"v":"a"}'),
-        ("whole", None, "[]"),
+        ("whole", "orders", "[]"),
     ]
 
 
@@ -296,6 +322,7 @@ def test_a_server_that_dies(run: Start, execute: Execute, mariadb: MariaDB, publ
         ({"as_": "rows"}, "as is 'rows'; it may be \"snapshot\""),
         ({"as_": "snapshot", "snapshot_channel": "s"}, "goes beside key"),
         ({"key": "id", "snapshot_channel": "t"}, "is another channel"),
+        ({"key": "id", "event": "e"}, "event is that of the whole result"),
     ],
 )
 def test_settings_that_do_not_go_together(options: dict[str, str], text: str) -> None:

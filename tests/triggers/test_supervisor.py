@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import gevent
 import pytest
 from gevent.event import Event
 
-from comet.brokers import Lease, Receipt
+from comet.brokers import Lease, Receipt, new_epoch
+from comet.brokers.memory import MemoryBroker
 from comet.brokers.sqlite import SqliteBroker
+from comet.controller import Controller
 from comet.core.errors import Alarm, BrokerAway, SourceFailed, Stopping
-from comet.core.update import Update
-from comet.triggers import Publish
+from comet.core.update import Closed, Update
+from comet.triggers import Publish, Trigger
 from comet.triggers.command import Command
+from comet.triggers.file import File
 from comet.triggers.supervisor import Supervisor, turns
+from comet.triggers.supervisor.checkpoints import Checkpoints
 from comet.triggers.supervisor.publishing import Noted
 from comet.triggers.supervisor.state import State
 from comet.triggers.timer import Timer
@@ -202,6 +207,112 @@ def test_what_can_not_be_published_any_more_when_the_worker_stops(caplog: pytest
     wait(lambda: supervisor.states[0].phase == "stopped" and supervisor.states[0].error)
     supervisor.stop()
     assert caplog.messages == []
+
+
+# What tells how something is must be there for who comes now, changed or not.
+
+
+def expire(broker: MemoryBroker) -> None:
+    for _ in broker.tick(time.time() + 7200, {"a"}):
+        pass
+
+
+LOSSES = {
+    "it is too old": expire,
+    "the channel is deleted": lambda broker: broker.publish([Closed("a")]),
+    "the log has begun anew": lambda broker: broker.log.restart(new_epoch()),
+}
+
+#: Who publishes what does not change.
+UNCHANGED = {
+    "timer": lambda: Timer("t", every=0.005, call=lambda: "same", channel="a", always=True),
+    "command": lambda: Command("c", argv=["echo", "-n", "same"], channel="a", every=0.005, always=True),
+}
+
+
+@pytest.mark.parametrize("make", UNCHANGED.values(), ids=UNCHANGED)
+@pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
+def test_what_did_not_change_and_is_not_kept(
+    make: Callable[[], Trigger], lose: Callable[[MemoryBroker], object]
+) -> None:
+    """It is published once more: else who comes while others watch would see nothing before the next change."""
+    broker = MemoryBroker()
+    controller = Controller(broker)
+    supervisor = Supervisor(controller.update, keeps=controller.keeps)
+    supervisor.add(make())
+    supervisor.start()
+    for _ in range(2):
+        wait(lambda: controller.newest("a"))
+        head = broker.log.head
+        gevent.sleep(0.05)
+        assert broker.log.head == head
+        lose(broker)
+    wait(lambda: controller.newest("a"))
+    supervisor.stop()
+
+
+def test_what_is_rendered_to_another_channel(published: Published) -> None:
+    """That one counts."""
+    controller = Controller(MemoryBroker())
+    supervisor = Supervisor(controller.update, keeps=controller.keeps)
+    supervisor.add(UNCHANGED["timer"](), lambda update: replace(update, channel="b"))
+    supervisor.start()
+    wait(lambda: controller.newest("b"))
+    gevent.sleep(0.05)
+    supervisor.stop()
+    assert controller.log.head == 1
+
+
+# Checkpoints.
+
+
+def test_what_another_kind_has_remembered(tmp_path: Path, published: Published) -> None:
+    """Under the same name, which somebody has given to another source: it begins as if nothing were."""
+    log = tmp_path / "log"
+    log.write_text("old\n")
+    checkpoints = Checkpoints(tmp_path / "checkpoints.json")
+    scripted = Scripted(lambda publish: publish([], '{"mysql-bin.000001": "4"}'))
+    for trigger in (scripted, file(tmp_path / "other"), file(log)):
+        supervisor = Supervisor(published, checkpoints=checkpoints)
+        supervisor.add(trigger)
+        supervisor.start()
+        wait(lambda: supervisor.states[0].position)  # noqa: B023
+        assert supervisor.states[0].reconnects == 0
+        supervisor.stop()
+    assert published == []
+    supervisor.start()
+    wait(lambda: supervisor.states[0].phase == "running")
+    with log.open("a") as lines:
+        lines.write("new\n")
+    wait(lambda: published.texts == ["new"])
+    supervisor.stop()
+
+
+def file(path: Path) -> File:
+    return File("scripted", path=str(path), channel="a")
+
+
+def test_a_long_position_is_shown_in_part(supervisor: Supervisor) -> None:
+    """That of a query has the digest of each row: nobody wants to read it. The trigger is given all of it."""
+    found: list[str | None] = []
+
+    def work(publish: Publish) -> None:
+        publish([], "x" * 250_000)
+        found.append(publish.checkpoint())
+
+    supervisor._terms = replace(supervisor._terms, checkpoints=Remembers())
+    supervisor.add(Scripted(work))
+    supervisor.start()
+    wait(lambda: found)
+    assert found == ["x" * 250_000]
+    assert supervisor.states[0].position == "x" * 200 + "…"
+
+
+class Remembers(dict[str, str]):
+    remember = dict.__setitem__
+
+    def close(self) -> None:
+        pass
 
 
 # With several workers.
@@ -498,6 +609,7 @@ def test_others_run_while_much_is_rendered(published: Published) -> None:
             gevent.sleep(0.0001)
 
     running = gevent.spawn(beside)
-    Noted(published, State("t"), slowly)([Update("a", b"%d" % number) for number in range(30)])
+    noted = Noted(published, State("t"), source="T", keeps=lambda channel, receipt: True, render=slowly)  # type: ignore[arg-type]
+    noted([Update("a", b"%d" % number) for number in range(30)])
     running.kill()
     assert len(published) == 30 and len(turns) > 5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, Template, TemplateError, TemplateNotFound, TemplateSyntaxError
 
+from .breath import breathe
 from .core.errors import BadRequest, CometError, SettingsError, SourceFailed
 from .core.update import Update
 
@@ -43,12 +44,17 @@ class Templated:
 
     def __call__(self, update: Update) -> Update:
         try:
-            html = self._template().render(context(update))
+            html = "".join(self._pieces(update))
         except CometError:
             raise
         except Exception as error:
             raise SourceFailed(self._told(error)) from error
         return Update.of(update.channel, html, type=HTML, event=update.event, key=update.key)
+
+    def _pieces(self, update: Update) -> Iterator[str]:
+        for piece in self._template().generate(context(update)):
+            yield piece
+            breathe()  # there may be thousands of rows
 
     def _template(self) -> Template:
         return self._environment.get_template(self.name)  # read again if the file has changed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import gevent
 import pytest
 
 from comet.core.errors import SettingsError, SourceFailed
@@ -31,6 +32,22 @@ CONTEXTS = [
 def templated(folder: Path, source: str, value: object = "x", **options: str) -> Update:
     (folder / "t.html").write_text(source)
     return Templated("t.html", [folder])(Update.of("a", value, **options))
+
+
+def test_others_run_while_a_large_template_is_filled(tmp_path: Path) -> None:
+    """A snapshot may have thousands of rows."""
+    turns: list[int] = []
+
+    def beside() -> None:
+        while True:
+            turns.append(1)
+            gevent.sleep(0.0001)
+
+    running = gevent.spawn(beside)
+    update = templated(tmp_path, "{% for row in rows %}{{ row.id }}{{ row.name }} {% endfor %}", [ROW] * 10_000)
+    running.kill()
+    assert update.text == "7&lt;b&gt; " * 10_000
+    assert len(turns) > 3
 
 
 @pytest.mark.parametrize(("value", "known"), CONTEXTS)

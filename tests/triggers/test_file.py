@@ -18,7 +18,7 @@ from comet.brokers import Receipt
 from comet.core.errors import Alarm
 from comet.core.update import Update
 from comet.triggers.file import TOGETHER, File
-from comet.triggers.file.followed import READ
+from comet.triggers.file.followed import READ, Followed
 from tests.timing import PATIENCE
 from tests.triggers.watching import Published, ended, wait
 
@@ -342,6 +342,23 @@ def test_no_descriptor_is_left_behind(path: Path, published: Published) -> None:
         wait(lambda: len(published) == 6)
         wait(lambda: len(os.listdir("/proc/self/fd")) <= before + 1)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_others_run_while_short_lines_are_read(path: Path) -> None:
+    """What is read at once may be thousands of lines."""
+    write(path, "\n" * READ)
+    turns: list[int] = []
+
+    def beside() -> None:
+        while True:
+            turns.append(1)
+            gevent.sleep(0.0001)
+
+    followed, running = Followed(str(path), most=1000, life=1), gevent.spawn(beside)
+    assert len(followed.read()) == READ
+    running.kill()
+    followed.close()
+    assert len(turns) > 3
 
 
 def test_a_backlog_does_not_hold_the_others_up(path: Path, published: Batches) -> None:

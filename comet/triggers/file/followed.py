@@ -8,12 +8,13 @@ import stat
 import time
 from dataclasses import asdict, dataclass
 
+from ...breath import breathe
 from ...core.errors import Alarm
 from ...core.lines import Lines
 
 
 #: Bytes that are read at once.
-READ = 65_536
+READ = 16_384
 
 #: By so many first bytes a file is known again that was written anew.
 HEAD = 256
@@ -131,6 +132,7 @@ class Followed:
             after = self._place(self._offset)
             lines.append(Line(data, place, after))
             place = after
+            breathe()
         return lines
 
 

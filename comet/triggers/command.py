@@ -6,6 +6,7 @@ slow, or stopped.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -29,8 +30,11 @@ log = logging.getLogger("comet")
 MOST = 262_144
 
 #: Bytes that are read at once, and lines that are published together at the most.
-READ = 65_536
+READ = 16_384
 TOGETHER = 200
+
+#: Errors of starting a program that pass: the machine has too little of something.
+_TRANSIENT = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
 class Command:
@@ -88,7 +92,9 @@ class Command:
         for _ in beats(self.every, self._stopping):
             output = self._output()
             # What a run printed before it was stopped is not its output.
-            if output != self._before and not self._stopping.is_set():
+            if self._stopping.is_set():
+                return
+            if output != self._before or not publish.kept:
                 publish([self._update(output)])
                 self._before = output
 
@@ -112,8 +118,9 @@ class Command:
                 stderr=subprocess.STDOUT if self.errors else None,
                 start_new_session=True,
             )
-        except (FileNotFoundError, PermissionError) as error:
-            raise Alarm(f"{self.argv[0]} can't be run: {(error.strerror or str(error)).lower()}.") from error
+        except OSError as error:
+            failure = SourceFailed if error.errno in _TRANSIENT else Alarm
+            raise failure(f"{self.argv[0]} can't be run: {(error.strerror or str(error)).lower()}.") from error
         try:
             if self._stopping.is_set():
                 self._kill()  # while it was being started

@@ -157,7 +157,7 @@ def test_what_the_program_left_running_dies_with_it(published: Published, tmp_pa
     wait(lambda: not any(map(alive, children)))
 
 
-@pytest.mark.parametrize("argv", [["no-such-program"], ["/"], ["/etc/passwd"]])
+@pytest.mark.parametrize("argv", [["no-such-program"], ["/"], ["/etc/passwd"], ["/etc/passwd/x"]])
 def test_a_program_that_does_not_start_is_an_alarm(
     published: Published,
     caplog: pytest.LogCaptureFixture,
@@ -173,6 +173,15 @@ def test_a_program_that_does_not_start_is_an_alarm(
     (record,) = caplog.records
     assert record.getMessage().startswith(f"comet: the trigger starts never has stopped: {argv[0]} can't be run: ")
     assert published == []
+
+
+def test_what_is_no_program(tmp_path: Path) -> None:
+    """One sentence says so, whatever the system calls it."""
+    script = tmp_path / "script"
+    script.write_text("no first line says what runs it")
+    script.chmod(0o755)
+    with pytest.raises(Alarm, match=r"script can't be run: exec format error\."):
+        Command("test", argv=[str(script)], channel="a", every=1)._output()
 
 
 def test_no_descriptor_is_left_behind(published: Published) -> None:

@@ -71,6 +71,7 @@ RIGHT = {
 
 TIMER = '[[triggers]]\nname = "t"\nkind = "timer"\nchannel = "a"\n'
 WHOLE = f'{TIMER}call = "m:f"\nevery = 1\n'
+SUP = '[[triggers]]\nname = "s"\nkind = "sup"\nurl = "https://h/sup.json"\n'
 COMMAND = '[[triggers]]\nname = "c"\nkind = "command"\nchannel = "a"\n'
 
 #: What a file says, and what the start says to that.
@@ -184,7 +185,14 @@ def test_the_password_of_a_source(url: object) -> None:
     assert "secret" not in sentence
 
 
-@pytest.mark.parametrize("text", ['triggers = ["mysql://u:secret@h"]', f'{COMMAND}argv = ["mysql", "-psecret", 5]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'triggers = ["mysql://u:secret@h"]',
+        f'{COMMAND}argv = ["mysql", "-psecret", 5]',
+        f'{SUP}ids = ["https://me:secret@h/feed"]',
+    ],
+)
 def test_a_password_elsewhere(text: str) -> None:
     """Neither is what may have one."""
     assert "secret" not in refusal(text)

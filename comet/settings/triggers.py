@@ -157,7 +157,8 @@ def _one_of(*choices: str) -> Reader:
 
 def _ids(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
-        refuse(key, value, 'SUP-IDs with their channels, such as {0123456789 = "news"}')
+        # Without the value: a URL in it may have a password.
+        raise SettingsError(f'{key} is not right; it must be SUP-IDs with their channels, such as {{0123 = "news"}}.')
     return value
 
 
@@ -212,6 +213,7 @@ KINDS: dict[str, Kind] = {
             "key": _plain,
             "as": _one_of("snapshot"),
             "snapshot_channel": CHANNEL,
+            "event": EVENT,
             "initial": flag,
             "every": SECONDS,
             "always": flag,

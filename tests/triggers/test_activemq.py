@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -167,6 +168,14 @@ def test_what_makes_no_sense(keys: dict[str, str], told: str) -> None:
     with pytest.raises(SettingsError) as error:
         ActiveMq("mq", **{"url": "stomp://h", "destination": "/queue/q", "channel": "c", **keys})  # type: ignore[arg-type]
     assert told in str(error.value) and "secret" not in str(error.value)
+
+
+def test_a_password_that_passes_for_a_port() -> None:
+    """Not even the trace of the error has it."""
+    url = "stomp://u:secret/x@h:61613"
+    with pytest.raises(SettingsError) as error:
+        ActiveMq("mq", url=url, destination="/queue/q", channel="c")
+    assert "secret" not in "".join(traceback.format_exception(error.value))
 
 
 # From ActiveMQ to the channel.

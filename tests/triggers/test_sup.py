@@ -548,6 +548,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("http://", {}, "url is 'http://'; it must be"),
     ("http://h:99999/", {}, "url is 'http://h:99999/'; it must be"),
     ("//me:secret@h/?secret", {}, "url is '//h/'; it must be"),
+    ("https://me:7/secret@h/sup.json", {"a": {"channel": "x", "feed": "https://me:se/secret@h/"}},
+     "ids.a.feed is 'https://…@h/'; it must be"),
     ("http://me:secret@h/sup.json", {"4762d33f": "x"},
      'ids.4762d33f: its feed is not x of a comet at http://h/sup.json, so it must be named: {channel = "x", feed ='),
     ("http://h/other.json", {sup_id("", "x"): "x"}, "so it must be named"),

@@ -26,8 +26,9 @@ class Server:
         try:
             parts = urlsplit(url)
             port = parts.port or PORT
-        except ValueError as error:
-            raise SettingsError("url has a port that is none; it is stomp://user:password@host:61613.") from error
+        except ValueError:
+            # Without the error: its text may have a part of the password.
+            raise SettingsError("url has a port that is none; it is stomp://user:password@host:61613.") from None
         if parts.scheme != "stomp" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
             raise SettingsError("url is not of the form stomp://user:password@host:61613.")
         user, password = (part if part is None else unquote(part) for part in (parts.username, parts.password))

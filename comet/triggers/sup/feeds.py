@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -60,5 +61,7 @@ def check_url(url: str, key: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        raise SettingsError(f"{key} is {shown(url)!r}; it must be a URL such as https://example.org/sup.json.")
+        # What is wrong may be that a password has a slash.
+        place = re.sub("://.*@", "://…@", shown(url))
+        raise SettingsError(f"{key} is {place!r}; it must be a URL such as https://example.org/sup.json.")
     return url

@@ -17,7 +17,7 @@ from pathlib import Path
 import gevent
 import pytest
 
-from comet.brokers import Broker
+from comet.brokers import Broker, sqlite
 from comet.brokers.sqlite import SqliteBroker, file
 from comet.cohorts import Subscription
 from comet.controller import Controller
@@ -175,6 +175,26 @@ def test_a_frozen_writer_is_not_waited_for(make: Make, path: Path) -> None:
     broker(one)._tidy()
     one.check_broker()  # nobody needs to publish for that
     publish(one, "3")
+
+
+def test_who_gives_up_in_the_queue(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has not published: it may be published again, and must not be there twice."""
+    monkeypatch.setattr(sqlite, "ANSWER", 0.1)
+    one = make(rules=Rules(Rule(history=1000)))
+    pool = broker(one)._pool
+    assert pool is not None
+    busy = pool.spawn(time.sleep, 0.5)
+    first = gevent.spawn(publish, one, "under way")
+    gevent.sleep(0.02)
+    with pytest.raises(BrokerAway):
+        publish(one, *["again"] * 100)
+    with pytest.raises(BrokerAway):
+        first.get()
+    busy.get()
+    wait(lambda: one.newest("a"))
+    monkeypatch.undo()
+    publish(one, *["again"] * 100)
+    assert Reader(one, "a", last=1000).told == ["under way", *["again"] * 100]
 
 
 def is_well(controller: Controller) -> bool:

@@ -53,7 +53,7 @@ SLICES = 100
 MAYBE = "the update may have been accepted; with the same Idempotency-Key it is safe to repeat it."
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     batch: Batch
     result: AsyncResult = field(default_factory=AsyncResult)
@@ -139,6 +139,8 @@ class SqliteBroker:
             with gevent.Timeout(ANSWER, BrokerAway(f"{self.path} does not answer within {ANSWER:g} s; {MAYBE}")):
                 outcome: list[Receipt] | CometError = job.result.get()
         except BrokerAway as error:
+            if job in self._jobs:
+                self._jobs.remove(job)  # else it would be written after who has given it up has repeated it
             self._fails("writing", str(error))
             raise
         if isinstance(outcome, CometError):

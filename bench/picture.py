@@ -9,7 +9,7 @@ from .rounds import Results
 from .works import Measure, Work, number
 
 
-WIDTH, BAR, LEFT, RIGHT = 780, 22, 230, 640
+WIDTH, BAR, LEFT, RIGHT = 800, 22, 250, 660
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1f2933}.title{font-weight:600}.soft{fill:#66758a}"
     ".bar{fill:#b8c4d2}.comet{fill:#e8743b}.dot{fill:#1f2933;fill-opacity:.55}"

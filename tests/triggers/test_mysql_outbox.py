@@ -102,9 +102,7 @@ def test_the_media_type(run: Start, mariadb: MariaDB, schema: str, published: Pu
     assert (published[2].type, published[2].data) == ("application/octet-stream", b"\xff")
 
 
-def test_more_channels_than_there_may_be(
-    run: Start, send: Send, done: Done, published: Published
-) -> None:
+def test_more_channels_than_there_may_be(run: Start, send: Send, done: Done, published: Published) -> None:
     """Is no fault of the row: it waits, and is published when there is room."""
 
     class Full(Published):

@@ -78,7 +78,7 @@ class Access:
                 "set COMET_JWT_KEY or COMET_JWT_PUBLIC_KEY."
             )
         if COOKIE in request.cookies:
-            self.check_site()  # that is why it did not count
+            self.check_site(credentials=True)  # that is why it did not count
         raise Unauthorized(
             f"{name} is a private channel: it takes a signed token with {_claim('subscribe', name)}, as the header "
             f"Authorization: Bearer TOKEN, as ?{PARAMETER}=TOKEN, or in the cookie {COOKIE}."
@@ -169,7 +169,7 @@ class Access:
 
     def _is_site_welcome(self) -> bool:
         try:
-            self.check_site()
+            self.check_site(credentials=True)
         except Forbidden:
             return False
         return True
@@ -190,15 +190,19 @@ class Access:
     def allows_origin(self, origin: str) -> bool:
         return "*" in self.origins or origin.lower() in self.origins
 
-    def check_site(self) -> None:
-        """Raise Forbidden if a page of another site, not on the list, has asked for what goes round CORS."""
+    def check_site(self, *, credentials: bool = False) -> None:
+        """Raise Forbidden if a page of another site, not on the list, has asked for what goes round CORS.
+
+        ``credentials``: a cookie would count; then it must be on the list by its name.
+        """
         site = request.headers.get("Sec-Fetch-Site")
         asking = request.headers.get("Origin") or origin_of(request.headers.get("Referer", ""))
         if site is None:
             own = not asking or own_origin(request, asking)  # not a browser, or one that tells nothing
         else:
             own = site in ("same-origin", "none")
-        if not own and not self.allows_origin(asking):
+        listed = asking.lower() in self.origins if credentials else self.allows_origin(asking)
+        if not own and not listed:
             raise Forbidden(
                 f"a page of another site ({asking[:200] or 'unnamed'}) asks for this; "
                 "COMET_ALLOWED_ORIGINS does not name it."

@@ -175,6 +175,15 @@ def test_a_cookie_that_a_page_of_ours_sends(client: Client, headers: dict[str, s
     assert get(client, "/channels/secret/sse", headers={**cookie, **headers}).status_code == 200
 
 
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_a_cookie_where_every_site_may_read(serve: Serve, headers: dict[str, str]) -> None:
+    """``*`` is without credentials: the cookie counts on pages of sites that are named beside it."""
+    client = serve(jwt_key=(SECRET,), channels=CHANNELS, allowed_origins=("*", LISTED))
+    cookie = {"Cookie": f"comet_token={reader('*')}"}
+    assert_problem(client.get("/channels/secret/sse", {**cookie, **headers}), 403, "COMET_ALLOWED_ORIGINS")
+    assert get(client, "/channels/secret/sse", headers={**cookie, "Origin": LISTED}).status_code == 200
+
+
 # Publishing.
 
 

@@ -12,6 +12,7 @@ A socket is the cohort's while its greenlet stands in one, and the greenlet's at
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -41,17 +42,35 @@ class Subscription:
     """One subscriber: where it stands in the log, and what it has had. While it stands in a cohort, both are that's.
 
     The flags say why it was woken when there is nothing new: its peer has ``gone``, it is ``leaving`` (the worker
-    stops, and it says goodbye), or it is ``beating`` (it has been silent for long enough). ``rest`` are bytes that it
-    was being written when its socket was full; they go out before all else. ``wire`` None: a reader in this process,
-    that takes updates as they are. ``peer`` None: only its greenlet writes to it.
+    stops, and it says goodbye), it is ``expiring`` (its token ends soon, or has ended), or it is ``beating`` (it has
+    been silent for long enough). ``rest`` are bytes that it was being written when its socket was full; they go out
+    before all else. ``wire`` None: a reader in this process, that takes updates as they are. ``peer`` None: only its
+    greenlet writes to it. ``expires`` is the end of its token, in seconds since 1970.
     """
 
-    __slots__ = ("beating", "cohort", "gone", "greenlet", "leaving", "peer", "position", "rest", "state", "wire")
+    __slots__ = (
+        "beating",
+        "cohort",
+        "expires",
+        "expiring",
+        "gone",
+        "greenlet",
+        "leaving",
+        "peer",
+        "position",
+        "rest",
+        "state",
+        "wire",
+    )
 
-    def __init__(self, position: Position, wire: Wire | None = None, peer: Peer | None = None) -> None:
+    def __init__(
+        self, position: Position, wire: Wire | None = None, peer: Peer | None = None, expires: float = math.inf
+    ) -> None:
         self.position = position
         self.wire = wire
         self.peer = peer
+        self.expires = expires
+        self.expiring = False
         self.state: State = wire.initial if wire else None
         self.cohort: Cohort | None = None
         self.greenlet: Any = None  # while it stands in a cohort
@@ -63,6 +82,11 @@ class Subscription:
     @property
     def names(self) -> tuple[str, ...]:
         return self.position.names
+
+    @property
+    def called(self) -> bool:
+        """Whether there is something to do for it beside what is new."""
+        return self.gone or self.leaving or self.expiring
 
 
 class Cohort:
@@ -144,7 +168,7 @@ class Cohorts:
         position, epoch = subscription.position, self.log.epoch
         last = self.log.last(position.names)
         # Also if it was told to end while it was writing: nobody will wake it for that again.
-        if position.seq < last or position.epoch != epoch or subscription.gone or subscription.leaving:
+        if position.seq < last or position.epoch != epoch or subscription.called:
             return None
         wire, peer = subscription.wire, subscription.peer
         signature = wire.key if wire else position.names

@@ -10,6 +10,7 @@ and an Event is set once and never waited on again, so no wake-up is lost.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from .core.log import Entry, Log, Page, Position, Start
 from .core.update import Update
 from .core.wire import Wire
 from .deliverer import Deliverer
+from .expiries import Expiries
 from .frames import ENTRIES, PIECE, Frame, Frames
 from .watching import Watching
 
@@ -41,6 +43,7 @@ class Controller:
         self._subscribers: dict[str, int] = {}
         self.watching = Watching(broker, self._subscribers)
         self._cohorts = Cohorts(broker.log, heartbeat)
+        self._expiries = Expiries()
         self._frames = Frames(broker)
         self._deliverer = Deliverer(self._cohorts, self._frames, self._tidy)
         self._drained_at = 0.0
@@ -55,6 +58,8 @@ class Controller:
         """Take a subscriber in. Raises Stopping or Full. It must be removed again, whatever happens."""
         self.check_room()
         self.streams.add(subscription)
+        if subscription.expires < math.inf:
+            self._expiries.add(subscription)
         for name in subscription.names:
             if name not in self._subscribers:
                 self._subscribers[name] = 0
@@ -67,6 +72,8 @@ class Controller:
         if subscription not in self.streams:
             return
         self.streams.remove(subscription)
+        if subscription.expires < math.inf:
+            self._expiries.remove(subscription)
         self._cohorts.leave(subscription)
         for name in subscription.names:
             self._subscribers[name] -= 1
@@ -243,7 +250,11 @@ class Controller:
         return int(1000 * (left + 3 + random.random() * max(4.0, len(self.streams) / 1000)))
 
     def _tidy(self) -> None:
-        """Let time pass for the log."""
+        """Let time pass for the tokens of the streams, and for the log."""
+        for stream in self._expiries.due(time.time()):
+            stream.expiring = True
+            self._cohorts.wake_one(stream)
+            breathe()
         if isinstance(self.broker, Tidies):
             before = self.log.weight, self.log.floor
             for _ in self.broker.tick(time.time(), self._subscribers):

@@ -71,10 +71,11 @@ class Body:
             self._release()
 
 
-def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> Chunks:
-    """A response that goes on until its client leaves, a channel is closed, or the worker stops."""
+def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer, *, expires: float = math.inf) -> Chunks:
+    """A response that goes on until its client leaves, a channel is closed, the worker stops, or the time comes when
+    the token that it rests on ``expires``."""
     # A stream that ends after so many bytes counts them itself.
-    subscription = Subscription(start.position, wire, peer if wire.longest is None else None)
+    subscription = Subscription(start.position, wire, peer if wire.longest is None else None, expires)
     retry = random.randint(2000, 4000)
     try:
         controller.add(subscription)
@@ -101,6 +102,16 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer) -> C
             if subscription.rest is not None:
                 rest, subscription.rest = subscription.rest, None
                 peer.push(rest)
+            if subscription.expiring:
+                subscription.expiring = False
+                seconds = expires - time.time()
+                if notice := _notice(wire, seconds):
+                    left -= len(notice)
+                    peer.writing()
+                    yield notice
+                    peer.written()
+                if seconds <= 0:
+                    return
             frame = controller.frame(subscription, wire)
             if frame is not None:
                 subscription.beating = False
@@ -171,6 +182,13 @@ def _first(wire: Poll, start: Start, limit: int) -> bytes:
             return wire.answer(entries, None, Cursor(update.epoch, entries[-1].seq))
         entries.append(update)
     return wire.answer(entries, None, Cursor(start.position.epoch, start.position.seq))
+
+
+def _notice(wire: Wire, seconds: float) -> bytes:
+    """What is written when a token ends in so many seconds, or has ended."""
+    if seconds > 0:
+        return wire.expiring(math.ceil(seconds))
+    return wire.expiring(0) + wire.goodbye(random.randint(2000, 4000))
 
 
 def _wait(controller: Controller, subscription: Subscription, deadline: float, limit: int) -> Page:

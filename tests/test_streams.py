@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import gevent
@@ -14,11 +15,12 @@ from comet.brokers.memory import MemoryBroker
 from comet.controller import Controller
 from comet.core.log import Page, Position
 from comet.core.update import Update
-from comet.core.wire import SSE, Envelope, Poll, Text
+from comet.core.wire import NDJSON, SSE, Envelope, Poll, Text, Wire
 from comet.peers import NO_PEER
 from comet.settings import Settings
 from comet.streams import Body, Chunks, one_shot, streaming
 from comet.worker import Worker
+from tests.timing import PATIENCE, until
 
 
 def chunks(seen: list[str]) -> Chunks:
@@ -115,6 +117,30 @@ def test_the_cursor_of_a_poll_is_of_the_epoch_that_it_has_read(with_cursor: bool
         broker.log.restart("another0")
     (answer,) = one_shot(controller, Poll(("a",)), start, NO_PEER, timeout=1, limit=100)
     assert json.loads(answer)["cursor"] == receipts[1].id
+
+
+@pytest.mark.parametrize(("wire", "room"), [(SSE, True), (NDJSON, True), (Text, False)])
+def test_the_token_of_a_stream_ends(wire: type[Wire], room: bool) -> None:
+    """It is told shortly before where the wire has room for it; at the end it is told so, and ended, and has nothing
+    more, although something new is there."""
+    controller = Controller(MemoryBroker(), heartbeat=1)
+    controller.start()
+    start = controller.begin(("a",), None, None)
+    made = wire(("a",))
+    stream = streaming(controller, made, start, NO_PEER, expires=time.time() + 1.2)
+    got: list[bytes] = []
+    reader = gevent.spawn(got.extend, stream)
+    until(lambda: len(got) > room, sleep=gevent.sleep)
+    assert got[1:] == ([made.expiring(2)] if room else [])
+    controller.update([Update("a", b"news")])
+    reader.join(10 * PATIENCE)
+    controller.update([Update("a", b"more")])
+    assert not controller.streams
+    assert b"news" in got[1 + room]
+    assert (len(got) > 2 + room) is room
+    assert not room or got[-1].startswith(made.expiring(0))
+    assert b"more" not in b"".join(got)
+    controller.stop()
 
 
 def test_a_stream_is_ended_although_something_new_comes_all_the_time() -> None:

@@ -72,6 +72,11 @@ class Wire:
         """What is written after some silence; nothing where the wire has no room for it."""
         return b""
 
+    def expiring(self, seconds: int) -> bytes:
+        """What is written when the token that a stream rests on ends in so many seconds; 0: it has, and so does the
+        stream."""
+        return b""
+
     def goodbye(self, retry: int) -> bytes:
         """The last bytes. ``retry``: milliseconds after which the client should come back."""
         return b""
@@ -113,6 +118,10 @@ class SSE(Wire):
     def heartbeat(self, state: State) -> bytes:
         return b":\n"
 
+    def expiring(self, seconds: int) -> bytes:
+        # No id, as a gap.
+        return sse_event(None, "comet.expiring", [dump({"expiring": seconds})])
+
     def goodbye(self, retry: int) -> bytes:
         return b"retry: %d\n" % retry
 
@@ -150,6 +159,9 @@ class NDJSON(Wire):
 
     def closed(self, closed: Closed) -> bytes:
         return dump({"closed": closed.channel}) + b"\n"
+
+    def expiring(self, seconds: int) -> bytes:
+        return dump({"expiring": seconds}) + b"\n"
 
     def heartbeat(self, state: State) -> bytes:
         return b" "  # white space before a JSON object: no reader of lines sees an empty one
@@ -307,6 +319,9 @@ class Iframe(Wire):
 
     def closed(self, closed: Closed) -> bytes:
         return self._post(to_script(dump({"closed": closed.channel}).decode()).encode())
+
+    def expiring(self, seconds: int) -> bytes:
+        return self._post(to_script(dump({"expiring": seconds}).decode()).encode())
 
     def _post(self, literal: bytes) -> bytes:
         return b"<script>parent.postMessage(" + literal + b"," + self.origin + b")</script>\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import suppress
 
 import gevent
@@ -41,7 +42,7 @@ def subscribe(names: str, wire: str | None = None) -> Response:
     goes_round_cors = wire in ("jsonp", "iframe")
     if goes_round_cors:
         comet.access.check_site()
-    comet.access.check_subscribe(channels, cookies=not goes_round_cors)
+    expires = comet.access.check_subscribe(channels, cookies=not goes_round_cors)
     made = _make(comet, wire, channels)
     since, last = parameters.since(request), parameters.last(request)
     try:
@@ -50,7 +51,7 @@ def subscribe(names: str, wire: str | None = None) -> Response:
         return _refused(comet, made, error)
     framing = FRAMINGS.get(request.environ["SERVER_PROTOCOL"]) if comet.direct_writes else None
     peer = comet.peers.of(request.environ.get("gunicorn.socket"), framing)
-    body = _body(comet, made, start, peer)
+    body = _body(comet, made, start, peer, expires)
     response = Response(body, 200, _headers(comet, made, start), content_type=made.content_type)
     if request.method != "HEAD":
         if made.one_shot:
@@ -74,14 +75,15 @@ def _headers(comet: Worker, wire: Wire, start: Start) -> dict[str, str]:
     return headers
 
 
-def _body(comet: Worker, wire: Wire, start: Start, peer: Peer) -> Chunks:
+def _body(comet: Worker, wire: Wire, start: Start, peer: Peer, expires: float) -> Chunks:
     """What the server iterates over. Nothing of it runs before that; on HEAD nothing at all."""
     if isinstance(wire, Poll):
         timeout = parameters.seconds(request, "timeout", comet.settings.poll_timeout, 1, 60)
+        timeout = min(timeout, expires - time.time())
         limit = parameters.whole(request, "limit", 100, 1, 1000)
         body = one_shot(comet.controller, wire, start, peer, timeout=timeout, limit=limit)
     else:
-        body = streaming(comet.controller, wire, start, peer)
+        body = streaming(comet.controller, wire, start, peer, expires=expires)
     if request.method != "HEAD":
         try:
             comet.controller.check_room()

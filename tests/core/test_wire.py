@@ -65,13 +65,14 @@ ENTRIES: list[Entry] = [
 
 
 def streamed(wire: Wire) -> bytes:
-    """A whole stream: two writes with a gap between them, silence, an update more, and the end."""
+    """A whole stream: two writes with a gap between them, silence, an update more, the end of its token and its own."""
     state = wire.initial
     first, state = wire.frame(ENTRIES[:2], None, state)
     second, state = wire.frame(ENTRIES[2:], GAP, state)
     silence = wire.heartbeat(state)
     third, state = wire.frame([placed("scores", 52, b"5:1", type=TEXT)], None, state)
-    return wire.opening(CURSOR, 2500) + first + second + silence + third + wire.goodbye(4000)
+    end = wire.expiring(30) + wire.expiring(0) + wire.goodbye(4000)
+    return wire.opening(CURSOR, 2500) + first + second + silence + third + end
 
 
 def pictures(wire: Wire) -> bytes:

@@ -8,14 +8,15 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``__main__``, ``cli``: the command line
 * ``app``: ``create_app``, the stand-alone server; ``demo``: the samples of 2009
 * ``extension``: ``Comet``, for somebody else's Flask app
-* ``serving``: what gunicorn is told
+* ``serving``: what gunicorn is told; ``logs``: what it writes down
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
 * ``access``: who may; ``tokens``: what a signed token grants
 * ``refusals``: when to come back; ``broker_url``: which broker; ``sources``: which triggers
 * ``streams``: the generators
 * ``controller``: ``add``, ``remove`` and ``update``, the choke point
-* ``deliverer``: brings everybody up to the head of the log; ``cohorts``: who waits together
+* ``deliverer``: brings everybody up to the head of the log; ``expiries``: whose token runs out
+* ``cohorts``: who waits together
 * ``frames``: what is written next; ``peers``: the TCP connections under the streams
 * ``rendering``: what is published in place of what a trigger found
 * ``triggers``: the greenlets that watch sources and publish; ``watching``: which channels anybody watches

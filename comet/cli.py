@@ -7,6 +7,7 @@ What runs here becomes gunicorn's master, which is not patched: nothing here may
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sys
@@ -17,8 +18,8 @@ from typing import Any, NoReturn
 import click
 from gunicorn.app.base import BaseApplication
 
-from . import __version__, serving
-from .core.errors import SettingsError
+from . import __version__, serving, tokens
+from .core.errors import BadRequest, SettingsError
 from .settings import Settings, load
 
 
@@ -92,6 +93,40 @@ def _show_live(server: Any) -> None:
     else:
         url = serving.url_of(address, tls=False)
         click.echo(f"live: {url}/\n      curl -N {url}/channels/live/text")
+
+
+@main.command()
+@click.option("--publish", multiple=True, metavar="NAME", help="A channel, or a prefix ending in *. May be repeated.")
+@click.option("--subscribe", multiple=True, metavar="NAME", help="The same, for reading.")
+@click.option(
+    "--expires", default="1h", show_default=True, metavar="TIME", help="How long it is good: 30s, 15m, 1h, 7d."
+)
+def token(publish: tuple[str, ...], subscribe: tuple[str, ...], expires: str) -> None:
+    """Make a signed token, with the first key of COMET_JWT_KEY.
+
+    For example:
+
+        python -m comet token --publish 'orders*' --subscribe '*' --expires 1h
+    """
+    secrets = _settings().jwt_key
+    if not secrets:
+        _fail("COMET_JWT_KEY is not set: it is what tokens are signed with. openssl rand -hex 32 makes one.", WRONG)
+    if not publish and not subscribe:
+        _fail("such a token would grant nothing: name channels with --publish or --subscribe.", WRONG)
+    try:
+        click.echo(tokens.make(secrets[0], publish=publish, subscribe=subscribe, seconds=_seconds(expires)))
+    except (BadRequest, SettingsError) as error:
+        _fail(str(error), WRONG)
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text, re.ASCII)
+    if not match:
+        _fail(f"--expires {text[:40]!r} is no time: it takes a number and its unit, such as 30s, 15m, 1h or 7d.", WRONG)
+    return int(match[1]) * _UNITS[match[2]]
 
 
 # gunicorn.

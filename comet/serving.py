@@ -53,6 +53,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "bind": settings.bind,
         "workers": settings.workers,
         "worker_class": "gevent",
+        "logger_class": "comet.logs.Logger",
         # Above the cap of streams: a full server still answers publishers and health checks.
         "worker_connections": settings.max_streams + FREE_CONNECTIONS,
         "backlog": 4096,

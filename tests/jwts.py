@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 
-SECRET = "the secret of the tests, 32 bytes and more"
-OTHER = "another secret, of as many bytes or even more"
+SECRET = "the-secret-of-the-tests-of-32-bytes-and-more"
+OTHER = "another-secret-of-as-many-bytes-or-even-more"
 SOON = 3600
 
 

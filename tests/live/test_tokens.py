@@ -1,0 +1,367 @@
+"""Signed tokens against the real server: what gets in, what does not, how a stream ends, and what the logs show."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import requests
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.jwts import OTHER, SECRET, ec_key, hs256, part, public, reader, rsa_key, token, writer
+from tests.live.raw import Connection
+from tests.live.server import KEY, Server
+from tests.live.test_cli import typed
+from tests.live.test_start import refusal
+from tests.timing import until
+
+
+OLD = "the-secret-of-last-year-which-is-still-good-for-now"
+PRIVATE = '[channels."secret*"]\nprivate = true\n'
+PEM = "tokens.pem"
+#: Everything that a request carries.
+FORMAT = "%(r)s %(s)s %(q)s %(f)s %({authorization}i)s %({cookie}i)s %({raw_uri}e)s %({query_string}e)s"
+
+STREAMS = ["sse", "sse?envelope=1", "ndjson", "text", "html", "multipart", "iframe"]
+WHAT = [*STREAMS, "poll", "jsonp", "latest", "info"]
+#: Wires with room for what is no update.
+ROOM = {"sse", "sse?envelope=1", "ndjson", "iframe"}
+#: Those that take no cookie.
+ROUND_CORS = {"iframe", "jsonp"}
+
+
+def start(*arguments: str, **settings: object) -> Server:
+    files = {"comet.toml": PRIVATE, PEM: f"{public(rsa_key())}\n{public(ec_key())}"}
+    return Server(
+        "--access-logfile", "-", "--access-logformat", FORMAT, *arguments,
+        jwt_key=f"{SECRET},{OLD}", jwt_public_key=PEM, files=files, **settings,
+    )  # fmt: skip
+
+
+KINDS = {
+    "1 worker": {},
+    "1 worker, the plain way": {"direct_writes": 0},
+    "2 workers": {"workers": 2, "broker": "sqlite:///comet.db"},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server with a private channel on which there is something."""
+    with start(**request.param) as running:
+        running.publish("secret", "<b>hello</b>", "text/html")
+        good = {"Authorization": f"Bearer {reader('*')}"}
+
+        def is_everywhere() -> bool:
+            return all(running.get("/channels/secret/latest", headers=good).status_code == 200 for _ in range(8))
+
+        until(is_everywhere, what="the update in all workers")
+        yield running
+
+
+def with_parameter(path: str, text: str) -> tuple[str, dict[str, str]]:
+    return f"{path}{'&' if '?' in path else '?'}token={text}", {}
+
+
+def with_header(path: str, text: str) -> tuple[str, dict[str, str]]:
+    return path, {"Authorization": f"Bearer {text}"}
+
+
+def with_cookie(path: str, text: str) -> tuple[str, dict[str, str]]:
+    return path, {"Cookie": f"comet_token={text}"}
+
+
+def ask(server: Server, path: str, headers: dict[str, str]) -> Connection:
+    """A request, its headers read."""
+    return Connection(server).get(path, *(f"{name}: {value}" for name, value in headers.items())).head()
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_a_private_channel(server: Server, what: str) -> None:
+    """On every wire it is read with a token that grants it, whichever way that comes, and not without."""
+    path = f"/channels/secret/{what}"
+    expected = b'"stored"' if what == "info" else b"hello"
+    for put in (with_parameter, with_header, with_cookie):
+        if put is with_cookie and what in ROUND_CORS:
+            continue
+        for text in (reader("secret"), reader("sec*", key=OLD)):
+            with ask(server, *put(path, text)) as connection:
+                assert connection.status == 200
+                connection.until(expected)
+        with ask(server, *put(path, reader("other", "secre"))) as connection:
+            assert connection.status == 403
+            assert b"subscribe to secret" in connection.answer().body
+    for headers in ({}, server.auth, {"Cookie": f"comet_token={reader('*')}", "Origin": "https://evil.example"}):
+        with ask(server, path, headers) as connection:
+            assert connection.status in (401, 403)
+            assert b"hello" not in connection.answer().body
+
+
+def unsigned(alg: str) -> str:
+    return token({"subscribe": ["*"]}, header={"alg": alg}).rpartition(".")[0] + "."
+
+
+def signed(payload: object) -> str:
+    text = f"{part({'alg': 'HS256'})}.{part(payload)}"
+    return f"{text}.{part(hs256(SECRET, text))}"
+
+
+ALL = {"publish": ["*"], "subscribe": ["*"]}
+#: What is no token, or one that fails.
+BAD: dict[str, Callable[[], str]] = {
+    "alg none": lambda: unsigned("none"),
+    "alg None": lambda: unsigned("None"),
+    "no signature": lambda: unsigned("HS256"),
+    "alg none, signed": lambda: token(ALL, header={"alg": "none"}),
+    "another algorithm": lambda: token(ALL, header={"alg": "HS512"}),
+    "a list as algorithm": lambda: token(ALL, header={"alg": ["HS256"]}),
+    "another key": lambda: token(ALL, key=OTHER),
+    "the publish key": lambda: token(ALL, key=KEY),
+    "the RSA key's text": lambda: token(ALL, key=public(rsa_key())),
+    "the RSA key's text, as RS256": lambda: token(ALL, key=public(rsa_key()), header={"alg": "RS256"}),
+    "the EC key's text": lambda: token(ALL, key=public(ec_key()).strip()),
+    "a key in the header": lambda: token(
+        ALL, key=OTHER, header={"alg": "HS256", "jwk": {"kty": "oct", "k": part(b"x")}}
+    ),
+    "a URL in the header": lambda: token(ALL, key=OTHER, header={"alg": "RS256", "jku": "http://127.0.0.1:1/"}),
+    "a path in the header": lambda: token(ALL, key="", header={"alg": "HS256", "kid": "/dev/null"}),
+    "expired": lambda: token(ALL, expires=-2),
+    "not yet valid": lambda: token(ALL, nbf=int(time.time()) + 100),
+    "made tomorrow": lambda: token(ALL, iat=int(time.time()) + 86_400),
+    "no end": lambda: token(ALL, expires=None),
+    "a text as end": lambda: token(ALL, expires=None, exp="9999999999"),
+    "another server's": lambda: token(ALL, aud="https://other.example"),
+    "a text as grant": lambda: token({"publish": "*", "subscribe": "*"}),
+    "a number as grant": lambda: token({"publish": [1], "subscribe": [1]}),
+    "a nested grant": lambda: token({"publish": [["*"]], "subscribe": [["*"]]}),
+    "an empty grant": lambda: token({"publish": [""], "subscribe": [""]}),
+    "two stars": lambda: token({"publish": ["**"], "subscribe": ["**"]}),
+    "a list": lambda: signed([ALL]),
+    "deep": lambda: signed(b"[" * 3000),
+    "a deep header": lambda: f"{part(b'[' * 3000)}.e30.e30",
+    "garbage": lambda: "garbage",
+    "dots": lambda: "..",
+    "nothing": lambda: "",
+}
+
+#: What is genuine, and grants something else.
+OTHERS = [
+    {"publish": ["secre", "secret.*", "Secret", "ecret", "t"], "subscribe": ["secre", "secret.*", "Secret", "ecret"]},
+    {"comet": ALL},
+    {"Publish": ["*"], "Subscribe": ["*"]},
+    {"admin": ["*"]},
+    {},
+]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_token_that_fails(server: Server, name: str) -> None:
+    """It is 401 on every wire and for publishing, also where no token is needed; then the server serves as before."""
+    text = BAD[name]()
+    for put in (with_parameter, with_header):
+        for path in (
+            *(f"/channels/secret/{what}" for what in WHAT),
+            "/channels/open.x/sse",
+            "/channels/open.x,secret/poll",
+        ):
+            answer = _get(server, *put(path, text))
+            assert answer.status_code == 401, (path, put)
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert len(text) < 10 or text not in answer.text
+    for put in (with_parameter, with_header, with_cookie):
+        for path in ("/channels/open.x", "/channels/secret"):
+            path, headers = put(path, text)
+            assert requests.post(f"{server.url}{path}", b"forged", headers=headers, timeout=10).status_code == 401
+    path, headers = with_header("/channels/secret/latest", reader("*"))
+    assert _get(server, path, headers).text == "<b>hello</b>"
+
+
+@pytest.mark.parametrize("grants", OTHERS, ids=str)
+def test_a_token_that_grants_something_else(server: Server, grants: object) -> None:
+    """It is 403 on every wire and for publishing, and the detail says what it would take."""
+    text = token(grants)
+    for what in WHAT:
+        answer = _get(server, *with_parameter(f"/channels/secret/{what}", text))
+        assert answer.status_code == 403, what
+        assert '{"comet":{"subscribe":[…]}}' in answer.json()["detail"]
+    for put in (with_parameter, with_header):
+        path, headers = put("/channels/secret", text)
+        answer = requests.post(f"{server.url}{path}", b"forged", headers=headers, timeout=10)
+        assert answer.status_code == 403
+        assert "secret" in answer.json()["detail"]
+        path, headers = put("/channels/secret", token(ALL))
+        assert requests.delete(f"{server.url}{path}", headers=headers, timeout=10).status_code == 403
+
+
+def _get(server: Server, path: str, headers: dict[str, str]) -> requests.Response:
+    return server.get(path, headers=headers)
+
+
+def test_publishing(server: Server) -> None:
+    """With a token that grants it, by each kind of key."""
+    import jwt
+
+    claims = {"comet": {"publish": ["orders*"]}, "exp": int(time.time()) + 60}
+    tokens = [
+        writer("orders*"),
+        writer("orders.eu", key=OLD),
+        jwt.encode(claims, rsa_key(), "RS256"),
+        jwt.encode(claims, ec_key(), "ES256"),
+    ]
+    for text in tokens:
+        for put in (with_parameter, with_header, with_cookie):
+            path, headers = put("/channels/orders.eu", text)
+            assert requests.post(f"{server.url}{path}", b"x", headers=headers, timeout=10).status_code == 201
+        path, headers = with_header("/channels/order", text)
+        assert requests.post(f"{server.url}{path}", b"x", headers=headers, timeout=10).status_code == 403
+
+
+def test_the_token_of_a_stream_ends(server: Server) -> None:
+    """Its stream is told before, where there is room for it, and ends properly; a poll is answered. Who has a longer
+    token is told nothing and goes on."""
+    short, long = reader("secret", expires=5), reader("secret", expires=600)
+    with ExitStack() as stack:
+        connections = {}
+        for what in STREAMS:
+            connections[what] = stack.enter_context(Connection(server, seconds=20))
+            connections[what].get(*with_parameter(f"/channels/secret/{what}", short)[:1])
+        cursor = _get(server, *with_header("/channels/secret/poll", short)).json()["cursor"]
+        poll = stack.enter_context(Connection(server, seconds=20))
+        poll.get(f"/channels/secret/poll?timeout=60&since={cursor}&token={short}")
+        lasting = stack.enter_context(Connection(server, seconds=20)).get(f"/channels/secret/sse?token={long}")
+        for what, connection in connections.items():
+            assert b"hello" in connection.until(b"hello").answer().body
+            assert connection.response.complete, what
+            told = [int(seconds) for seconds in re.findall(rb'expiring\\?":(\d+)', connection.body)]
+            if what in ROOM:
+                assert told[-1] == 0
+                assert 0 < told[0] <= 5
+                assert len(told) == 2
+            else:
+                assert told == []
+        assert time.time() >= json.loads(_claims(short))["exp"]
+        assert json.loads(poll.answer().body) == {"updates": [], "cursor": cursor, "gap": None, "closed": []}
+        assert _get(server, *with_parameter("/channels/secret/sse", short)).status_code == 401
+        server.publish("secret", "<b>hello</b>", "text/html", **{"Comet-Event": "later"})
+        assert b"expiring" not in lasting.until(b"later").body
+
+
+def _claims(text: str) -> bytes:
+    import base64
+
+    return base64.urlsafe_b64decode(text.split(".")[1] + "===")
+
+
+def test_a_stream_that_needs_no_token(server: Server) -> None:
+    """On a public channel it goes on when the token that came with it ends."""
+    text = reader("*", expires=2)
+    with Connection(server).get(f"/channels/open.y/sse?token={text}").head() as connection:
+        assert connection.status == 200
+        until(lambda: time.time() > json.loads(_claims(text))["exp"] + 1.5)
+        server.publish("open.y", "still here")
+        assert b"expiring" not in connection.until(b"still here").body
+
+
+def test_no_token_stands_in_a_log(server: Server) -> None:
+    """Whatever its format, whatever the request: served, refused, broken, or with a page's address."""
+    good, bad = reader("secret", sub="good"), reader("secret", key=OTHER, sub="bad")
+    for text in (good, bad):
+        for put in (with_parameter, with_header, with_cookie):
+            path, headers = put("/channels/secret/poll", text)
+            _get(server, path, {**headers, "Referer": f"{server.url}/page?last=1&token={text}"})
+        for path in (f"/channels/{text}/sse", f"/?%74oken={text}", f"/channels/x/sse?since={text}&tok={text}"):
+            with ask(server, path, {}) as connection:
+                assert connection.status
+        for raw in (
+            f"GET /channels/x?token={text} HTTP/9.9\r\n\r\n",
+            f"GET /channels/x?token={text} and more HTTP/1.1\r\nHost: x\r\n\r\n",
+            f"GE<T /channels/x?token={text} HTTP/1.1\r\nHost: x\r\n\r\n",
+            f"GET /channels/x HTTP/1.1\r\nHost: x\r\nBad Header {text}: x\r\n\r\n",
+        ):
+            with Connection(server) as connection:
+                connection.send(raw.encode()).end()
+    until(lambda: "since=…&tok=…" in server.log(), what="the access log of the streams")
+    log = server.log()
+    assert "/channels/secret/poll?token=…" in log
+    assert "Bearer …" in log
+    assert "comet_token=…" in log
+    assert "Invalid request" in log
+    for text in (good, bad):
+        for piece in text.split("."):
+            assert piece[:30] not in log
+
+
+def test_the_keys_are_changed() -> None:
+    """After a reload without the old key its tokens are 401, and those of the new one are good, as before."""
+    rules = '[channels."*"]\nprivate = true\n'
+    with Server(files={"comet.toml": f'[comet]\njwt_key = ["{SECRET}", "{OLD}"]\n{rules}'}) as server:
+        server.publish("a", "x")
+        old, new = (with_header("/channels/a/poll", reader("a", key=key)) for key in (OLD, SECRET))
+        assert [_get(server, *each).status_code for each in (old, new)] == [200, 200]
+        server.file("comet.toml").write_text(f'[comet]\njwt_key = "{SECRET}"\n{rules}')
+        server.signal(signal.SIGHUP)
+        path, headers = old
+        until(lambda: _get(server, path.replace("poll", "info"), headers).status_code == 401, what="the new worker")
+        path, headers = new
+        assert _get(server, path.replace("poll", "sse"), {"Authorization": "Bearer x"}).status_code == 401
+        assert _get(server, path.replace("poll", "info"), headers).status_code in (200, 404)  # its log began anew
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"jwt_key": "short"}, ["COMET_JWT_KEY", "32 bytes"]),
+        ({"jwt_public_key": "nowhere.pem"}, ["COMET_JWT_PUBLIC_KEY", "nowhere.pem"]),
+        ({"jwt_public_key": public(ec_key(ec.SECP384R1))}, ["COMET_JWT_PUBLIC_KEY", "P-256"]),
+    ],
+    ids=["short", "no file", "P-384"],
+)
+def test_a_key_that_is_of_no_use_ends_the_start(settings: dict[str, str], words: list[str]) -> None:
+    """With one sentence that names the variable, and not the key."""
+    said = refusal(Server(**settings))
+    assert "Traceback" not in said
+    (sentence,) = [line for line in said.splitlines() if "comet: " in line]
+    assert all(word in sentence for word in words), sentence
+    assert "'short'" not in sentence
+
+
+# python -m comet token
+
+
+def test_a_token_from_the_command_line(server: Server) -> None:
+    """It grants what was asked for, for as long."""
+    made = typed(
+        "token", "--publish", "secret", "--subscribe", "sec*", "--subscribe", "x", "--expires", "2m", jwt_key=SECRET
+    )
+    assert (made.returncode, made.stderr) == (0, "")
+    claims = json.loads(_claims(made.stdout))
+    assert claims["comet"] == {"publish": ["secret"], "subscribe": ["sec*", "x"]}
+    assert 100 < claims["exp"] - time.time() <= 121
+    assert _get(server, *with_header("/channels/secret/latest", made.stdout.strip())).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "words"),
+    [
+        (["--subscribe", "*"], None, "COMET_JWT_KEY is not set"),
+        ([], SECRET, "grant nothing"),
+        (["--subscribe", "a*b"], SECRET, "a*b"),
+        (["--publish", ""], SECRET, "channel"),
+        (["--subscribe", "*", "--expires", "tomorrow"], SECRET, "'tomorrow'"),
+        (["--subscribe", "*", "--expires", "0s"], SECRET, "'0s'"),
+        (["--subscribe", "*"], "short", "32 bytes"),
+    ],
+    ids=str,
+)
+def test_a_token_that_is_not_made(arguments: list[str], key: str | None, words: str) -> None:
+    """What can't be right is refused in one sentence."""
+    made = typed("token", *arguments, **({"jwt_key": key} if key else {}))
+    assert made.returncode == 2
+    assert made.stdout == ""
+    assert words in made.stderr
+    assert made.stderr.count("\n") == 1

@@ -213,9 +213,7 @@ class Cohorts:
     def _switch_to(self, subscription: Subscription, cohort: Cohort) -> None:
         # Unless it was woken with all in the meantime: then its greenlet may wait for something else by now.
         if subscription.cohort is cohort and not cohort.event.is_set():
-            greenlet = subscription.greenlet
-            self.leave(subscription)
-            greenlet.switch(cohort.event)  # as the Event does it with each who waits
+            self._let_go(subscription)(cohort.event)
 
     def write(self, cohort: Cohort, text: bytes, frame: Frame | None = None) -> None:
         """Write to all members, who sleep on, and move them past the frame; without one it was a heartbeat.
@@ -247,10 +245,18 @@ class Cohorts:
         """Take a member out and wake it. Its cohort must not have been woken."""
         cohort = member.cohort
         assert cohort is not None
-        greenlet = member.greenlet
+        get_hub().loop.run_callback(self._let_go(member), cohort.event)
+
+    def _let_go(self, member: Subscription) -> Callable[[Event], object]:
+        """Take one out that waits. Return what wakes it when it is given the cohort's Event, as that does it itself."""
+        cohort = member.cohort
+        assert cohort is not None
+        switch: Callable[[Event], object] = member.greenlet.switch
         self.leave(member)
-        # Should the cohort be woken before this runs, this comes first all the same: callbacks keep their order.
-        get_hub().loop.run_callback(greenlet.switch, cohort.event)
+        # Else the Event, when it is set, would switch to it once more, whatever it waits for by then: gevent takes who
+        # is switched to so for one whom the Event has forgotten.
+        cohort.event.unlink(switch)
+        return switch
 
     def _place(self, position: Position) -> int:
         """Where a reader stands: at the newest entry of its channels, wherever the head is, if it is caught up. Who is

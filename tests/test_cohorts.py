@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from comet.cohorts import COHORT, Cohorts, Subscription
 from comet.core.log import Log, Position
@@ -209,6 +210,33 @@ def test_one_that_is_woken_alone_and_with_all_is_woken_once() -> None:
         assert sorted(woken) == [0, 1]
 
 
+@pytest.mark.parametrize("part", [Cohorts.wake_one, Cohorts._part])
+def test_who_has_left_is_not_disturbed_when_the_others_are_woken(
+    part: Callable[[Cohorts, Subscription], None],
+) -> None:
+    """Its greenlet waits for something else by then, and a switch from its old cohort would end its stream."""
+    cohorts, woken = make(), []
+    (other,) = greenlets(cohorts, 1, woken)
+    one, something_else, busy = waiting(cohorts, "a"), Event(), []
+    cohorts.leave(one)
+
+    def live() -> None:
+        cohorts.wait(one)
+        busy.append(True)
+        something_else.wait()
+
+    life = gevent.spawn(live)
+    gevent.sleep(0)
+    assert one.cohort is other.cohort is not None
+    part(cohorts, one)
+    wait_until(lambda: bool(busy))
+    cohorts.wake(other.cohort)
+    wait_until(lambda: woken == [0])
+    assert not life.dead
+    something_else.set()
+    life.get(timeout=5)
+
+
 def test_who_waits_too_long_leaves() -> None:
     """After the time is over a subscriber stands nowhere, and can be woken by nobody."""
     cohorts = make()
@@ -234,7 +262,7 @@ def test_who_lacks_something_does_not_wait() -> None:
     assert cohorts.due(1e18) == []
 
 
-@pytest.mark.parametrize("flag", ["gone", "leaving"])
+@pytest.mark.parametrize("flag", ["gone", "leaving", "expiring"])
 def test_who_is_told_to_end_while_it_writes_does_not_wait(flag: str) -> None:
     """It stood in no cohort then, so nobody could wake it: the flag is all there is."""
     cohorts = make()

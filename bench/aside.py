@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from array import array
@@ -62,6 +63,7 @@ def _run(work: Callable[..., None], pipe: Pipe, *arguments: Any) -> None:
 def reader(pipe: Pipe, server: Server, count: int, source: str) -> None:
     """Subscribers that say when all are there; then, each time they are told the number of the last update and have
     it, how late each update came to each of them."""
+    os.nice(19)  # when an update has come, the kernel says: reading it must not take the servers' time
     with Crowd(server, source, timed=True) as crowd:
         crowd.open(count)
         pipe.send(count)

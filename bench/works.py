@@ -507,7 +507,7 @@ WORKS = (
         "across",
         "Brokers: from publishing to delivery",
         "20 updates a second to 1,000 subscribers, half of them on the other worker. Servers, Redis and load share "
-        "the machine's cores.",
+        "the machine's cores; who reads the streams does so when nobody else needs one.",
         across,
         [
             Row(Comet, 1000),

@@ -129,12 +129,14 @@ def check_goodbyes(there: Scene) -> None:
 
 
 def check_spread(there: Scene) -> None:
-    """The ends come evenly over the drain: in each half of it a good share, also where the machine stood still."""
+    """The ends come evenly over the drain: in each quarter of it a good share."""
     ends = sorted(stream.over_at for stream in there.streams if stream.wire not in ("poll", "jsonp"))
     lasted = ends[-1] - ends[0]
     assert lasted > DRAIN / 2
-    early = sum(end <= ends[0] + lasted / 2 for end in ends)
-    assert len(ends) / 5 <= early <= len(ends) * 4 / 5, early
+    quarters = [
+        sum(ends[0] + lasted * n / 4 <= end <= ends[0] + lasted * (n + 1) / 4 for end in ends) for n in range(4)
+    ]
+    assert min(quarters) >= len(ends) / 10, quarters
 
 
 def test_term_ends_each_stream_in_its_proper_way() -> None:

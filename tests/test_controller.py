@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
@@ -162,6 +163,49 @@ def test_the_drain_ends_every_stream_and_takes_no_more(controller: Controller) -
     with pytest.raises(Stopping):
         controller.add(subscription(controller, "a"))
     assert 3000 <= controller.goodbye_retry() <= 7100
+
+
+class Clock:
+    """Time that passes only where it is slept, and where the machine stands still for a while."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.standstill = (math.inf, 0.0)
+        self.slept: Callable[[], None] = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        at, lasts = self.standstill
+        if self.now >= at:
+            self.now, self.standstill = self.now + lasts, (math.inf, 0.0)
+        self.slept()
+
+
+@pytest.mark.parametrize("standstill", [(math.inf, 0.0), (1000.5, 1.0)], ids=["undisturbed", "late"])
+def test_the_drain_ends_streams_evenly(monkeypatch: pytest.MonkeyPatch, standstill: tuple[float, float]) -> None:
+    """Of N streams the Kth at K/N of the drain; who is late for that has its turn at once, and those after it in
+    time."""
+    controller, clock = Controller(MemoryBroker()), Clock()
+    streams = [subscription(controller, "a") for _ in range(40)]
+    for stream in streams:
+        controller.add(stream)
+    ended: dict[Subscription, float] = {}
+
+    def look() -> None:
+        ended.update({stream: clock.now for stream in streams if stream.leaving and stream not in ended})
+
+    clock.standstill, clock.slept = standstill, look
+    monkeypatch.setattr("comet.controller.time", clock)
+    monkeypatch.setattr("comet.controller.gevent", clock)
+    controller.drain(2.0)
+    # Each is seen to have ended at the next sleep's end: one place later.
+    expected = [1000 + 2.0 * place / 40 for place in range(1, 40)] + [1001.97]
+    at, lasts = standstill
+    expected = [max(time, at + lasts) if time >= at else time for time in expected]
+    assert list(ended.values()) == pytest.approx(expected, abs=1e-6, rel=0)
 
 
 def test_a_loop_that_fails_is_started_again(

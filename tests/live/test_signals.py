@@ -128,15 +128,16 @@ def check_goodbyes(there: Scene) -> None:
             assert 3000 <= (stream.reader.retry or 0) <= 1000 * (DRAIN + 3 + 4)
 
 
-def check_spread(there: Scene) -> None:
-    """The ends come evenly over the drain: in each quarter of it a good share."""
+def check_none_is_early(there: Scene, begun: float) -> None:
+    """The ends come evenly over the drain: of N streams, the Kth not before K/N of it.
+
+    A machine that stands still makes them late, never early; that they come in time when it does not is shown with a
+    clock of the test's own (``test_the_drain_ends_streams_evenly``).
+    """
     ends = sorted(stream.over_at for stream in there.streams if stream.wire not in ("poll", "jsonp"))
-    lasted = ends[-1] - ends[0]
-    assert lasted > DRAIN / 2
-    quarters = [
-        sum(ends[0] + lasted * n / 4 <= end <= ends[0] + lasted * (n + 1) / 4 for end in ends) for n in range(4)
-    ]
-    assert min(quarters) >= len(ends) / 10, quarters
+    count = len(ends) + len(there.stuck)
+    early = [end - begun for place, end in enumerate(ends) if end - begun < DRAIN * place / count]
+    assert not early
 
 
 def test_term_ends_each_stream_in_its_proper_way() -> None:
@@ -154,7 +155,7 @@ def test_term_ends_each_stream_in_its_proper_way() -> None:
         assert took <= (DRAIN + 3) * PATIENCE
         there.check()
         check_goodbyes(there)
-        check_spread(there)
+        check_none_is_early(there, begun)
 
 
 def test_hup_ends_each_stream_in_its_proper_way_and_serves_on() -> None:
@@ -173,7 +174,7 @@ def test_hup_ends_each_stream_in_its_proper_way_and_serves_on() -> None:
         assert took <= (DRAIN + 3) * PATIENCE
         there.check()
         check_goodbyes(there)
-        check_spread(there)
+        check_none_is_early(there, begun)
 
 
 def test_quit_cuts_all_streams_at_once() -> None:

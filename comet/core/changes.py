@@ -5,7 +5,7 @@ It outlives the history: what changed a minute ago has changed, whether its upda
 
 from __future__ import annotations
 
-from .update import Closed, Update
+from .update import Closed, Update, is_own
 
 
 #: Seconds for which changes are remembered.
@@ -30,7 +30,8 @@ class Changes:
 
     def since(self, time: float) -> list[tuple[str, int]]:
         """The channels that have changed at that time or later, with the SEQ of their newest update."""
-        return [(channel, seq) for channel, (seq, when) in self._newest.items() if when >= time]
+        newest = self._newest.items()
+        return [(channel, seq) for channel, (seq, when) in newest if when >= time and not is_own(channel)]
 
     def tick(self, now: float) -> None:
         """Let time pass: forget what is too old for anybody to ask."""

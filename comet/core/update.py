@@ -40,11 +40,16 @@ def check_channel(name: str) -> str:
             f"{_shown(name)} is not a channel name: 1 to 128 of A-Z a-z 0-9 . _ : @ ~ -, "
             "beginning with a letter or a digit."
         )
-    if name in _CONTROL_NAMES or name.startswith("comet."):
+    if name in _CONTROL_NAMES or is_own(name):
         raise BadRequest(
             f"{_shown(name)} can't name a channel: open, error, message and names beginning with comet. are reserved."
         )
     return name
+
+
+def is_own(channel: str) -> bool:
+    """Whether a channel is one of comet's own: nobody else publishes to it, subscribes to it or is told of it."""
+    return channel.startswith("comet.")
 
 
 @lru_cache(maxsize=1000)
@@ -161,6 +166,15 @@ class Update:
     def essence(self) -> str:
         """The media type without parameters, in lower case: ``text/html``."""
         return self.type.partition(";")[0].strip().lower()
+
+
+class OwnUpdate(Update):
+    """An update of one of comet's own channels, by which its workers tell each other something (see ``is_own``)."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        assert is_own(self.channel)
 
 
 def _encode(text: str) -> bytes:

@@ -15,7 +15,7 @@ from flask import request
 
 from ..breath import breathe
 from ..core.errors import BadRequest, CometError, TooLarge, UnsupportedMedia
-from ..core.update import TEXT, Closed, Update, check_channel, check_event, check_key, check_type
+from ..core.update import TEXT, Closed, Update, check_channel, check_event, check_key, check_type, is_own
 from . import bodies, parameters
 from .current import worker
 from .subscribing import describe
@@ -89,7 +89,7 @@ def listing() -> dict[str, object]:
     comet = worker()
     comet.access.check_write("admin", [])
     log = comet.controller.log
-    known = sorted({name for name in (*log.rings, *log.rules.names) if log.exists(name)})
+    known = sorted({name for name in (*log.rings, *log.rules.names) if log.exists(name) and not is_own(name)})
     return {"channels": [describe(comet, name) for name in known]}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from comet.core.log import Log, Page, Position
 from comet.core.rules import Rule, Rules
-from comet.core.update import Closed, Update
+from comet.core.update import Closed, OwnUpdate, Update, is_own
 
 
 EPOCH = "k3f9tq00"
@@ -16,7 +16,8 @@ EPOCH = "k3f9tq00"
 def placed(channel: str, seq: int, data: bytes = b"x", **more: Any) -> Update:
     """An update with a place."""
     place = {"epoch": EPOCH, "seq": seq, "prev": 0, "time": 0.0}
-    return Update(channel, data, **{name: more.pop(name) for name in list(more) if name not in place}).placed(
+    kind = OwnUpdate if is_own(channel) else Update
+    return kind(channel, data, **{name: more.pop(name) for name in list(more) if name not in place}).placed(
         **{**place, **more}
     )
 

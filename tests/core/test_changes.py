@@ -59,3 +59,11 @@ def test_a_log_that_begins_anew_knows_of_no_changes() -> None:
     assert (filled.log.changes.since(0), filled.log.changes.now) == ([("a", 1)], 1001)
     filled.log.restart(EPOCH[::-1])
     assert (filled.log.changes.since(0), filled.log.changes.now) == ([], 0)
+
+
+def test_nobody_is_told_of_a_channel_of_comets_own() -> None:
+    """Its name can't be asked for."""
+    filled = Filled()
+    filled.publish("comet.x")
+    filled.publish("a")
+    assert filled.log.changes.since(0) == [("a", 2)]

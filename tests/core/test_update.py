@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comet.core.errors import BadRequest, CometError, Unavailable
-from comet.core.update import BINARY, JSON, TEXT, Closed, Update, check_channel, check_event, check_key, check_type
+from comet.core.update import (
+    BINARY,
+    JSON,
+    TEXT,
+    Closed,
+    OwnUpdate,
+    Update,
+    check_channel,
+    check_event,
+    check_key,
+    check_type,
+)
 from tests.core.exploring import explore
 
 
@@ -185,6 +196,13 @@ def test_the_broker_gives_an_update_its_place() -> None:
     assert (placed.prev, placed.time) == (4, 1.5)
     assert dataclasses.replace(placed, epoch="", seq=0, prev=0, time=0.0) == update
     assert update.seq == 0
+
+
+def test_a_name_of_comets_own_is_for_its_own_updates_only() -> None:
+    """And they for nothing else."""
+    assert OwnUpdate("comet.x", b"1").placed(epoch="aaaaaaaa", seq=1, prev=0, time=0.0).channel == "comet.x"
+    with pytest.raises(AssertionError):
+        OwnUpdate("x", b"1")
 
 
 def test_an_update_never_changes() -> None:

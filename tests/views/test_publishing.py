@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from comet.brokers.memory import MemoryBroker
+from comet.core.update import OwnUpdate, Update
 from tests.views.client import AUTH, Client, Serve, assert_problem
 
 
@@ -400,3 +401,12 @@ def test_no_key_at_all(serve: Serve) -> None:
     client = serve(publish_key=())
     assert_problem(client.ask("POST", "/channels/x", data=b"x"), 401, "COMET_PUBLISH_KEY", "COMET_OPEN=1")
     assert_problem(client.ask("POST", "/channels/x", AUTH, data=b"x"), 401)
+
+
+def test_channels_of_comets_own_are_not_listed(client: Client) -> None:
+    """Nobody can do anything with them."""
+    client.comet.worker.publish([OwnUpdate("comet.x", b"1"), Update("x", b"1")])
+    listed = client.get("/channels", headers=AUTH).json
+    assert listed is not None
+    assert [each["channel"] for each in listed["channels"]] == ["x"]
+    assert_problem(client.get("/channels/comet.x/poll"), 400)

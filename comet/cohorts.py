@@ -162,6 +162,20 @@ class Cohorts:
             if subscription.cohort is cohort:
                 self.leave(subscription)
 
+    def pause(self, subscription: Subscription, seconds: float) -> None:
+        """Let a subscriber wait alone, whatever comes, until the time is over or it has something else to do. It beats
+        if that is longer than others are silent."""
+        if subscription.called:
+            return
+        position = subscription.position
+        alone = Cohort(("alone", None, subscription.state, position.epoch, position.seq), subscription)
+        alone.members[subscription] = None
+        subscription.cohort, subscription.greenlet = alone, getcurrent()
+        alone.event.wait(min(seconds, self.heartbeat))
+        if subscription.cohort is alone:
+            self.leave(subscription)
+        subscription.beating = seconds > self.heartbeat
+
     def join(self, subscription: Subscription) -> Cohort | None:
         """Let a subscriber stand where it belongs: nowhere, if it has something to do. This greenlet, which must be its
         own, waits on the cohort's Event next."""

@@ -188,6 +188,10 @@ class Controller:
         """Wait until there may be something to do; not at all, if there is."""
         self._cohorts.wait(subscription, timeout)
 
+    def pause(self, subscription: Subscription, seconds: float) -> None:
+        """Wait so long, whatever comes, unless there is something to do beside what is new."""
+        self._cohorts.pause(subscription, seconds)
+
     def pages(self, subscription: Subscription) -> Iterator[Page]:
         """The pages for a subscriber, for ever: a blocking generator for readers in this process."""
         self.add(subscription)

@@ -71,11 +71,37 @@ class Body:
             self._release()
 
 
-def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer, *, expires: float = math.inf) -> Chunks:
+class Pace:
+    """When a stream may be written to again that is not written to more than ``rate`` times a second."""
+
+    def __init__(self, rate: float) -> None:
+        self._interval = 1 / rate
+        self._next = 0.0
+
+    def written(self) -> None:
+        self._next = time.monotonic() + self._interval
+
+    @property
+    def left(self) -> float:
+        """Seconds until then; none if they are over."""
+        return self._next - time.monotonic()
+
+
+def streaming(
+    controller: Controller,
+    wire: Wire,
+    start: Start,
+    peer: Peer,
+    *,
+    expires: float = math.inf,
+    rate: float | None = None,
+) -> Chunks:
     """A response that goes on until its client leaves, a channel is closed, the worker stops, or the time comes when
-    the token that it rests on ``expires``."""
-    # A stream that ends after so many bytes counts them itself.
-    subscription = Subscription(start.position, wire, peer if wire.longest is None else None, expires)
+    the token that it rests on ``expires``. News is written at most ``rate`` times a second."""
+    # A stream that ends after so many bytes counts them itself, and one that has a rate its writes.
+    shared = wire.longest is None and rate is None
+    subscription = Subscription(start.position, wire, peer if shared else None, expires)
+    pace = Pace(rate) if rate is not None else None
     retry = random.randint(2000, 4000)
     try:
         controller.add(subscription)
@@ -98,6 +124,8 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer, *, e
         del start, first  # else what they have of the history would be kept as long as the stream lasts
         if frame is not None and (frame.ended or left <= 0):
             return
+        if pace is not None:
+            pace.written()
         while not subscription.gone:
             if subscription.rest is not None:
                 rest, subscription.rest = subscription.rest, None
@@ -112,7 +140,8 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer, *, e
                     peer.written()
                 if seconds <= 0:
                     return
-            frame = controller.frame(subscription, wire)
+            pause = pace.left if pace is not None and not subscription.leaving else 0
+            frame = controller.frame(subscription, wire) if pause <= 0 else None
             if frame is not None:
                 subscription.beating = False
                 if frame.text:
@@ -125,6 +154,8 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer, *, e
                 if frame.more:
                     turn()  # a long history must not keep the others waiting
                     continue
+                if pace is not None:
+                    pace.written()
             if subscription.leaving:
                 # Also where something new comes all the time: else it would never end.
                 peer.writing()
@@ -137,7 +168,10 @@ def streaming(controller: Controller, wire: Wire, start: Start, peer: Peer, *, e
                     peer.writing()
                     yield beat
                     peer.written()
-            controller.wait(subscription)
+            if pause > 0:
+                controller.pause(subscription, pause)
+            else:
+                controller.wait(subscription)
     finally:
         controller.remove(subscription)
         # The server still writes the end of the response; ``Peer.release`` is called after that.

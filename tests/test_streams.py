@@ -14,6 +14,7 @@ from comet import Comet
 from comet.brokers.memory import MemoryBroker
 from comet.controller import Controller
 from comet.core.log import Page, Position
+from comet.core.rules import Rule, Rules
 from comet.core.update import Update
 from comet.core.wire import NDJSON, SSE, Envelope, Poll, Text, Wire
 from comet.peers import NO_PEER
@@ -157,3 +158,92 @@ def test_a_stream_is_ended_although_something_new_comes_all_the_time() -> None:
     assert [chunk.partition(b":")[0] for chunk in got] == [b"id", b"retry"]
     assert list(stream) == []
     drain.join()
+
+
+# A stream that has a rate.
+
+
+class Rated:
+    """A stream with a rate on channel ``a``, its chunks as they came."""
+
+    def __init__(
+        self, rate: float, *, wire: Wire | None = None, heartbeat: float = 60.0, conflate: bool = False
+    ) -> None:
+        rules = Rules(Rule(history=100_000, conflate=conflate))
+        self.controller = Controller(MemoryBroker(rules=rules), heartbeat=heartbeat)
+        self.controller.start()
+        self.wire = wire or Text(("a",))
+        start = self.controller.begin(("a",), None, None)
+        self.got: list[bytes] = []
+        stream = streaming(self.controller, self.wire, start, NO_PEER, rate=rate)
+        self.reader = gevent.spawn(self.got.extend, stream)
+        until(lambda: self.got, sleep=gevent.sleep)
+
+    def publish(self, text: str) -> None:
+        self.controller.update([Update("a", text.encode())])
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits alone."""
+        return any(stream.cohort and stream.cohort.key[0] == "alone" for stream in self.controller.streams)
+
+    def drain(self) -> list[bytes]:
+        """End it, and return all that it was written."""
+        self.controller.drain(0.0)
+        self.reader.join(10 * PATIENCE)
+        self.controller.stop()
+        return self.got
+
+
+def test_what_comes_while_a_stream_with_a_rate_pauses_goes_out_as_one_write() -> None:
+    """It is written no earlier, and nothing is lost."""
+    rated = Rated(0.1)
+    rated.publish("1")
+    until(lambda: rated.paused, sleep=gevent.sleep)
+    for text in "23":
+        rated.publish(text)
+    gevent.sleep(0.05)
+    assert rated.got == [b""]
+    assert rated.drain() == [b"", b"1\n2\n3\n", b""]
+
+
+def test_a_stream_with_a_rate_is_not_written_more_often() -> None:
+    """However much comes; all of it comes, once and in order."""
+    rated, begun = Rated(50), time.monotonic()
+    for number in range(1000):
+        rated.publish(f"{number}")
+        gevent.sleep(0.0002)
+    until(lambda: rated.got[-1].endswith(b"999\n"), sleep=gevent.sleep)
+    writes, lasted = len(rated.got), time.monotonic() - begun
+    assert 2 < writes <= 2 + lasted * 50
+    assert b"".join(rated.drain()).split() == [b"%d" % number for number in range(1000)]
+
+
+def test_of_a_conflating_channel_a_stream_with_a_rate_is_written_the_newest() -> None:
+    """What has come and gone in the pause is skipped."""
+    rated = Rated(0.1, conflate=True)
+    rated.publish("1")
+    until(lambda: rated.paused, sleep=gevent.sleep)
+    for text in "23":
+        rated.publish(text)
+    assert rated.drain() == [b"", b"3\n", b""]
+
+
+def test_a_pause_that_is_longer_than_a_heartbeat_has_heartbeats() -> None:
+    """Else a proxy would take the stream for dead; and they are no news."""
+    rated = Rated(0.1, wire=NDJSON(("a",)), heartbeat=0.05)
+    rated.publish("1")
+    until(lambda: rated.got[1:4] == [b" "] * 3, sleep=gevent.sleep)
+    assert b'"data":"1"' in rated.drain()[-2]
+
+
+def test_a_stream_that_pauses_ends_with_its_peer() -> None:
+    """At once."""
+    rated = Rated(0.1)
+    rated.publish("1")
+    until(lambda: rated.paused, sleep=gevent.sleep)
+    (stream,) = rated.controller.streams
+    rated.controller.lose(stream)
+    rated.reader.join(5 * PATIENCE)
+    assert (rated.got, rated.controller.streams) == ([b""], set())
+    rated.controller.stop()

@@ -76,6 +76,16 @@ def seconds(request: Request, name: str, default: float, least: float, most: flo
     return float(text)
 
 
+def rate(request: Request) -> float | None:
+    """How many times a second a stream is written to at most; None: as often as there is something new."""
+    text = request.args.get("rate")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,9})?", text, re.ASCII) or not 0.1 <= float(text) <= 1000:
+        raise BadRequest(f"rate={text[:40]!r}: it takes 0.1 to 1000 writes a second.")
+    return float(text)
+
+
 def flag(request: Request, name: str) -> bool:
     text = request.args.get(name, "0")
     if text not in ("0", "1"):

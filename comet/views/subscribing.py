@@ -83,7 +83,7 @@ def _body(comet: Worker, wire: Wire, start: Start, peer: Peer, expires: float) -
         limit = parameters.whole(request, "limit", 100, 1, 1000)
         body = one_shot(comet.controller, wire, start, peer, timeout=timeout, limit=limit)
     else:
-        body = streaming(comet.controller, wire, start, peer, expires=expires)
+        body = streaming(comet.controller, wire, start, peer, expires=expires, rate=parameters.rate(request))
     if request.method != "HEAD":
         try:
             comet.controller.check_room()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,10 +24,20 @@ KEY = "test-key"
 DIRECT_WRITES = os.environ.get("COMET_TEST_DIRECT_WRITES")
 
 
+#: Below those that the kernel gives to connections: one of these is still free when a server starts, or starts again.
+PORTS = range(12_000, 32_000)
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port for a server. Tests that run beside each other choose by chance, and whatever their seed is."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # it is taken
+            return port
 
 
 class Server:

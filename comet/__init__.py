@@ -12,6 +12,7 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
 * ``access``: who may; ``tokens``: what a signed token grants
+* ``limits``: what one address, token or publisher is given
 * ``refusals``: when to come back; ``broker_url``: which broker; ``sources``: which triggers
 * ``streams``: the generators
 * ``controller``: ``add``, ``remove`` and ``update``, the choke point

@@ -21,6 +21,7 @@ from .core.errors import BrokerAway, SettingsError, Stopping, TooLarge, WrongSer
 from .core.log import Entry
 from .core.update import Update
 from .core.wire import Wire
+from .limits import Limits
 from .peers import Peers
 from .refusals import Refusals
 from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
@@ -66,6 +67,13 @@ class Worker:
             tokens=Tokens(settings.jwt_key, settings.jwt_public_key),
             open=settings.open,
             origins=settings.allowed_origins,
+        )
+        self.limits = Limits(
+            proxies=settings.trusted_proxies,
+            streams_per_peer=settings.streams_of_a_peer,
+            streams_per_token=settings.streams_per_token,
+            publish_rate=settings.publish_rate,
+            publish_bytes_rate=settings.publish_bytes_rate,
         )
         self.refusals = Refusals()
         leases = broker if isinstance(broker, Leases) else None

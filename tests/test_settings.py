@@ -45,6 +45,13 @@ RIGHT = [
     ("allowed_origins", "https://A.example,http://b:81", '["https://a.example", "http://b:81"]',
      ("https://a.example", "http://b:81")),
     ("allowed_origins", "*", '"*"', ("*",)),
+    ("trusted_proxies", "127.0.0.1, 2001:db8::/32,unix", '["127.0.0.1", "2001:db8::/32", "unix"]',
+     ("127.0.0.1", "2001:db8::/32", "unix")),
+    ("trusted_proxies", "none", '"none"', ("none",)),
+    ("streams_per_peer", "0", "0", 0),
+    ("streams_per_token", "8", "8", 8),
+    ("publish_rate", "0.5", "0.5", 0.5),
+    ("publish_bytes_rate", "100000", "100000", 100_000),
     ("direct_writes", "0", "false", False),
     ("demo", "1", "1", True),
     ("checkpoints", "var/read.json", '"var/read.json"', "var/read.json"),
@@ -86,6 +93,17 @@ WRONG = [
     ("allowed_origins", "https://a.example/", "no path, no slash at the end"),
     ("allowed_origins", "a.example", "an origin such as https://app.example"),
     ("allowed_origins", "null", "an origin such as https://app.example"),
+    ("trusted_proxies", "10.0.0.0/33", "a network such as 10.0.0.0/8"),
+    ("trusted_proxies", "10.0.0", "an address such as 127.0.0.1"),
+    ("trusted_proxies", "proxy.example", "unix, or none"),
+    ("trusted_proxies", "127.0.0.1:80", "an address such as 127.0.0.1"),
+    ("trusted_proxies", "0.0.0.0/0", "an address such as 127.0.0.1"),
+    ("trusted_proxies", "::/0", "an address such as 127.0.0.1"),
+    ("trusted_proxies", "*", "an address such as 127.0.0.1"),
+    ("streams_per_peer", "-1", "a whole number of streams from 0 to 1000000"),
+    ("streams_per_token", "1.5", "a whole number of streams from 0 to 1000000"),
+    ("publish_rate", "10/s", "a number of updates a second from 0 to 1000000000"),
+    ("publish_bytes_rate", "1M", "a whole number of bytes a second from 0 to 1099511627776"),
     ("direct_writes", "2", "0 or 1"),
     ("demo", "on", "0 or 1"),
     ("checkpoints", "", "the path of a file"),
@@ -369,3 +387,17 @@ def test_rules_and_the_environment() -> None:
     """What the environment says for all channels holds where a rule says nothing else."""
     settings = load({**in_file(RULES), "COMET_REPLAY": "9"})
     assert (settings.rules["orders"].replay, settings.rules["other"].replay) == (20, 9)
+
+
+def test_streams_of_an_address() -> None:
+    """They are limited as soon as it is known whom to believe about addresses; what could not work is refused."""
+    assert Settings().validate().streams_of_a_peer == 0
+    assert Settings(trusted_proxies=("none",)).validate().streams_of_a_peer == 1000
+    assert Settings(trusted_proxies=("none",), streams_per_peer=0).validate().streams_of_a_peer == 0
+    assert Settings(trusted_proxies=("unix",), streams_per_peer=5, bind="unix:x").validate().streams_of_a_peer == 5
+    with pytest.raises(SettingsError, match="COMET_STREAMS_PER_PEER is 5, and COMET_TRUSTED_PROXIES"):
+        Settings(streams_per_peer=5).validate()
+    with pytest.raises(SettingsError, match="does not list the word unix"):
+        Settings(trusted_proxies=("10.0.0.0/8",), bind="unix:x").validate()
+    with pytest.raises(SettingsError, match="COMET_TRUSTED_PROXIES has none among others"):
+        load({"COMET_TRUSTED_PROXIES": "none,::1"})

@@ -18,6 +18,7 @@
         * :class:`BrokerAway`: the log can't be reached; the update may have been accepted
         * :class:`WrongServer`: this server can't hold streams
         * :class:`LeaseLost`: another worker runs this trigger now
+        * :class:`OverLimit` (429): one address, token or publisher has all that it is given
 
 The text of an error is written for the person who caused it: what was wrong, and what would be right.
 """
@@ -110,3 +111,7 @@ class WrongServer(Unavailable):
 
 class LeaseLost(Unavailable):
     pass
+
+
+class OverLimit(Unavailable):
+    status_hint = 429

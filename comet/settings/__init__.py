@@ -26,6 +26,9 @@ __all__ = ["FREE_CONNECTIONS", "MOST_STREAMS", "Declared", "Settings", "load", "
 
 PREFIX = "COMET_"
 
+#: Streams of one address, where addresses are known: an office or a mobile network may stand behind one.
+STREAMS_PER_PEER = 1000
+
 #: Where the file is, and where the command line finds a server.
 _NOT_OURS = frozenset({"COMET_CONFIG", "COMET_URL"})
 
@@ -55,6 +58,11 @@ class Settings:
     write_timeout: float = 20.0
     drain_seconds: float = 5.0
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    streams_per_peer: int | None = None
+    streams_per_token: int = 0
+    publish_rate: float = 0.0
+    publish_bytes_rate: int = 0
     direct_writes: bool = True
     demo: bool = False
     public_url: str = ""
@@ -68,6 +76,13 @@ class Settings:
         default = Rule(self.history, self.history_bytes, self.history_seconds, self.replay)
         return Rules(default, self.channels)
 
+    @property
+    def streams_of_a_peer(self) -> int:
+        """Streams that one address may have; 0: any number."""
+        if not self.trusted_proxies:
+            return 0
+        return STREAMS_PER_PEER if self.streams_per_peer is None else self.streams_per_peer
+
     def validate(self) -> Settings:
         """Return these settings. Raises SettingsError for values that are right alone but not together."""
         if self.workers > 1 and self.broker == "memory":
@@ -80,6 +95,10 @@ class Settings:
             raise SettingsError(refuse_flask_sse())
         if self.open and not is_loopback(self.bind):
             raise SettingsError(refuse_open("COMET_BIND", self.bind))
+        if self.streams_per_peer and not self.trusted_proxies:
+            raise SettingsError(refuse_peers(self.streams_per_peer))
+        if self.trusted_proxies and self.bind.startswith("unix:") and "unix" not in self.trusted_proxies:
+            raise SettingsError(refuse_strangers(self.bind))
         return self
 
 
@@ -104,6 +123,21 @@ def refuse_flask_sse() -> str:
     return (
         "COMET_FLASK_SSE is set, and COMET_BROKER is not the Redis that flask-sse publishes to. "
         "Set COMET_BROKER to its redis:// URL, or unset COMET_FLASK_SSE."
+    )
+
+
+def refuse_peers(most: int) -> str:
+    return (
+        f"COMET_STREAMS_PER_PEER is {most}, and COMET_TRUSTED_PROXIES does not say whom to believe about addresses: "
+        "all users behind a proxy would share one limit. Set it to the addresses of your proxies, or to none where "
+        "clients connect directly."
+    )
+
+
+def refuse_strangers(bind: str) -> str:
+    return (
+        f"COMET_BIND is {bind!r}, and COMET_TRUSTED_PROXIES does not list the word unix: whoever comes through that "
+        "socket would be one stranger, and all users would share one limit. Add it to the list."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 import resource
 from collections.abc import Callable, Iterable
@@ -164,6 +165,28 @@ def origins(key: str, value: Any) -> tuple[str, ...]:
     return tuple(origin.lower() for origin in found)
 
 
+def proxies(key: str, value: Any) -> tuple[str, ...]:
+    found = texts(key, value)
+    for each in found:
+        if each not in ("unix", "none") and not _is_network(each):
+            refuse(
+                key,
+                each,
+                "an address such as 127.0.0.1, a network such as 10.0.0.0/8, unix, or none; several by commas",
+            )
+    if "none" in found and len(found) > 1:
+        raise SettingsError(f"{key} has none among others; none says that clients connect directly, without any proxy.")
+    return found
+
+
+def _is_network(text: str) -> bool:
+    try:
+        # All there is would be to believe everybody, who could then name any address.
+        return ipaddress.ip_network(text, strict=False).prefixlen > 0
+    except ValueError:
+        return False
+
+
 def url(key: str, value: Any) -> str:
     address = text(key, value).rstrip("/")
     if address and not re.fullmatch(r"https?://[^\s/?#'\"<>\\@]+(/[^\s?#'\"<>\\]*)?", address, re.IGNORECASE):
@@ -198,6 +221,11 @@ READERS: dict[str, Reader] = {
     "write_timeout": number(0.1, 3600, "seconds", whole=False),
     "drain_seconds": number(0, 3600, "seconds", whole=False),
     "allowed_origins": origins,
+    "trusted_proxies": proxies,
+    "streams_per_peer": number(0, 1_000_000, "streams"),
+    "streams_per_token": number(0, 1_000_000, "streams"),
+    "publish_rate": number(0, 1e9, "updates a second", whole=False),
+    "publish_bytes_rate": number(0, 1 << 40, "bytes a second"),
     "direct_writes": flag,
     "demo": flag,
     "public_url": url,

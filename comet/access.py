@@ -134,6 +134,18 @@ class Access:
 
     # What a request presents.
 
+    def token_name(self, *, cookies: bool = True) -> str:
+        """A name for the token that this request presents, to count by; empty: none. Ask after a check, with the same
+        ``cookies``."""
+        return self._token(cookies=cookies and bool(self.tokens) and self._is_site_welcome()).name
+
+    def publisher(self) -> str:
+        """A name for whoever was let in by a key or a token, to count by; empty: by neither. Ask after a check."""
+        header = request.headers.get("Authorization", "")
+        if header and self._is_key(header):
+            return f"key {header.partition(' ')[2].strip()}"
+        return self.token_name()
+
     def _token(self, *, cookies: bool = True) -> Token:
         """The token that this request presents; NO_TOKEN: none. Raises Unauthorized for one that fails.
 

@@ -49,6 +49,21 @@ def test_a_token_without_grants(grants: object) -> None:
     assert TOKENS.read(token(grants)).lacks("subscribe", ["a"]) == ["a"]
 
 
+def test_the_name_to_count_by() -> None:
+    """The claim jti, else sub, else all that is signed, however the signature is written; and none is another's."""
+    plain = token(CLAIM)
+    named = [token(CLAIM, jti="x", sub="y"), token(CLAIM, sub="x"), plain, token({}), token(CLAIM, jti="")]
+    names = [TOKENS.read(text).name for text in named]
+    assert len(set(names)) == 5
+    assert names[:2] == ["jti x", "sub x"]
+    assert TOKENS.read(token({}, jti="x", sub="z")).name == "jti x"
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    # 32 bytes leave two bits of the last digit unread.
+    other = plain[:-1] + digits[digits.index(plain[-1]) ^ 1]
+    assert TOKENS.read(other).name == TOKENS.read(plain).name
+    assert NO_TOKEN.name == ""
+
+
 def test_what_is_made_is_read() -> None:
     """By the key that made it."""
     made = TOKENS.read(make(SECRET, publish=["a*"], subscribe=["*"], seconds=60))

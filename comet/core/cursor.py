@@ -14,7 +14,7 @@ from dataclasses import dataclass
 EPOCH_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 
 # At most 18 digits: a 64-bit integer everywhere, and no 4,000-digit number for int() to choke on.
-_CURSOR = re.compile(r"([0-9a-z]{6,32})-(0|[1-9][0-9]{0,17})", re.ASCII)
+CURSOR = re.compile(r"([0-9a-z]{6,32})-(0|[1-9][0-9]{0,17})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Cursor:
     @classmethod
     def parse(cls, text: str) -> Cursor | None:
         """Read a cursor. Anything that is not exactly one is None, never an error: the caller tells a gap."""
-        match = _CURSOR.fullmatch(text)
+        match = CURSOR.fullmatch(text)
         return cls(match[1], int(match[2])) if match else None
 
 

@@ -22,25 +22,25 @@ TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
-_CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@~-]{0,127}")
+CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@~-]{0,127}")
 #: These would pass for control events of EventSource, where a channel's name is the event.
-_CONTROL_NAMES = frozenset({"open", "error", "message"})
+CONTROL_NAMES = frozenset({"open", "error", "message"})
 
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _PARAMETER = rf'[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*")'
-_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:{_PARAMETER})*")
-_KEY = re.compile(r"[\x20-\x7e]{1,128}")
+TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:{_PARAMETER})*")
+KEY = re.compile(r"[\x20-\x7e]{1,128}")
 
 
 @lru_cache(maxsize=10_000)
 def check_channel(name: str) -> str:
     """Return the channel's name. Raises BadRequest with the rule where it breaks one."""
-    if not _CHANNEL.fullmatch(name):
+    if not CHANNEL.fullmatch(name):
         raise BadRequest(
             f"{_shown(name)} is not a channel name: 1 to 128 of A-Z a-z 0-9 . _ : @ ~ -, "
             "beginning with a letter or a digit."
         )
-    if name in _CONTROL_NAMES or is_own(name):
+    if name in CONTROL_NAMES or is_own(name):
         raise BadRequest(
             f"{_shown(name)} can't name a channel: open, error, message and names beginning with comet. are reserved."
         )
@@ -75,7 +75,7 @@ def _unspeakable(character: str) -> bool:
 @lru_cache(maxsize=1000)
 def check_type(media_type: str) -> str:
     """Return the media type. Raises BadRequest where it is none or longer than 128 characters."""
-    if len(media_type) > 128 or not _TYPE.fullmatch(media_type):
+    if len(media_type) > 128 or not TYPE.fullmatch(media_type):
         raise BadRequest(
             f"{_shown(media_type)} is not a media type: type/subtype with optional ;name=value parameters, "
             "at most 128 printable ASCII characters."
@@ -85,7 +85,7 @@ def check_type(media_type: str) -> str:
 
 def check_key(key: str) -> str:
     """Return the idempotency key. Raises BadRequest where it is not 1 to 128 printable ASCII characters."""
-    if not _KEY.fullmatch(key):
+    if not KEY.fullmatch(key):
         raise BadRequest(f"{_shown(key)} is not an idempotency key: 1 to 128 printable ASCII characters.")
     return key
 

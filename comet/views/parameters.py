@@ -14,7 +14,16 @@ from ..core.update import check_channel
 
 MOST_CHANNELS = 16
 
-_CALLBACK = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(\.[A-Za-z_$][A-Za-z0-9_$]*)*")
+#: The least and the most: seconds that a poll waits, updates in its answer, writes to a stream in a second.
+TIMEOUTS = 1, 60
+LIMITS = 1, 1000
+RATES = 0.1, 1000
+
+#: Updates in the answer of a poll that names no limit.
+LIMIT = 100
+
+ORIGIN = re.compile(r"https?://[^\s/?#'\"<>\\@]+|\*", re.IGNORECASE)
+CALLBACK = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(\.[A-Za-z_$][A-Za-z0-9_$]*)*")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -69,20 +78,19 @@ def last(request: Request) -> int | None:
 
 def seconds(request: Request, name: str, default: float, least: float, most: float) -> float:
     text = request.args.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,9})?", text, re.ASCII) or not least <= float(text) <= most:
-        raise BadRequest(f"{name}={text[:40]!r}: it takes {least:g} to {most:g} seconds.")
-    return float(text)
+    return default if text is None else _number(name, text, least, most, "seconds")
 
 
 def rate(request: Request) -> float | None:
     """How many times a second a stream is written to at most; None: as often as there is something new."""
     text = request.args.get("rate")
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,9})?", text, re.ASCII) or not 0.1 <= float(text) <= 1000:
-        raise BadRequest(f"rate={text[:40]!r}: it takes 0.1 to 1000 writes a second.")
+    return None if text is None else _number("rate", text, *RATES, "writes a second")
+
+
+def _number(name: str, text: str, least: float, most: float, unit: str) -> float:
+    # As many decimals as a program prints: a third of a minute is 20.000000000000004 seconds to some.
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,30})?", text, re.ASCII) or not least <= float(text) <= most:
+        raise BadRequest(f"{name}={text[:40]!r}: it takes {least:g} to {most:g} {unit}.")
     return float(text)
 
 
@@ -95,7 +103,7 @@ def flag(request: Request, name: str) -> bool:
 
 def callback(request: Request) -> str:
     text = request.args.get("callback", "callback")
-    if len(text) > 64 or not _CALLBACK.fullmatch(text):
+    if len(text) > 64 or not CALLBACK.fullmatch(text):
         raise BadRequest(
             f"callback={text[:70]!r}: it takes a JavaScript name such as app.update, at most 64 characters."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import suppress
 
@@ -26,7 +25,6 @@ from .server import check_server
 FRESH = 1.0
 
 NOT_STORED = "no-cache, no-store, no-transform"
-_ORIGIN = re.compile(r"https?://[^\s/?#'\"<>\\@]+|\*", re.IGNORECASE)
 
 
 def subscribe(names: str, wire: str | None = None) -> Response:
@@ -78,9 +76,9 @@ def _headers(comet: Worker, wire: Wire, start: Start) -> dict[str, str]:
 def _body(comet: Worker, wire: Wire, start: Start, peer: Peer, expires: float) -> Chunks:
     """What the server iterates over. Nothing of it runs before that; on HEAD nothing at all."""
     if isinstance(wire, Poll):
-        timeout = parameters.seconds(request, "timeout", comet.settings.poll_timeout, 1, 60)
+        timeout = parameters.seconds(request, "timeout", comet.settings.poll_timeout, *parameters.TIMEOUTS)
         timeout = min(timeout, expires - time.time())
-        limit = parameters.whole(request, "limit", 100, 1, 1000)
+        limit = parameters.whole(request, "limit", parameters.LIMIT, *parameters.LIMITS)
         body = one_shot(comet.controller, wire, start, peer, timeout=timeout, limit=limit)
     else:
         body = streaming(comet.controller, wire, start, peer, expires=expires, rate=parameters.rate(request))
@@ -135,10 +133,10 @@ def _target(comet: Worker) -> str:
     if origin is None:
         # "/" is the page's own origin: all there is to say to a client that names no host.
         return request.host_url.rstrip("/") if request.host else "/"
-    if not _ORIGIN.fullmatch(origin):
+    if not parameters.ORIGIN.fullmatch(origin):
         raise BadRequest(f"origin={origin[:70]!r}: it takes an origin such as https://app.example.")
     if not own_origin(request, origin) and not comet.access.allows_origin(origin):
-        raise Forbidden(f"COMET_ALLOWED_ORIGINS does not name {origin[:200]}.")
+        raise Forbidden(f"COMET_ALLOWEDparameters.ORIGINS does not name {origin[:200]}.")
     return origin
 
 

@@ -14,14 +14,14 @@ from functools import partial, wraps
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Response, after_this_request, request, url_for
+from flask import Response, after_this_request, request
 from gevent.lock import BoundedSemaphore
 
 from ..breath import breathe
 from ..core.errors import BadRequest
 from ..core.sup import sup_id
 from ..worker import Worker
-from .current import worker
+from .current import base_url, worker
 from .server import check_server
 
 
@@ -52,7 +52,7 @@ class Documents:
         period = _period(request.args.get("seconds"))
         check_server(comet, request)
         comet.controller.check_broker()  # what others publish meanwhile is not known here
-        base = _base(comet)
+        base = base_url()
         now, updates = self._updates(comet, urlsplit(base).path, period)
         about = {
             "updated_time": _rfc3339(now),
@@ -95,7 +95,7 @@ def announced(view: Callable[[str], Any]) -> Callable[[str], Any]:
 def _announce(channel: str, response: Response) -> Response:
     comet = worker()
     if response.status_code in (200, 304, 404) and not comet.access.rules[channel].private:
-        base = _base(comet)
+        base = base_url()
         response.headers["X-SUP-ID"] = f"{base}/sup.json#{sup_id(urlsplit(base).path, channel)}"
     return response
 
@@ -118,14 +118,6 @@ def _period(text: str | None) -> int:
     if text not in map(str, PERIODS):
         raise BadRequest(f"seconds={text[:40]!r}: it takes {', '.join(map(str, PERIODS[:-1]))} or {PERIODS[-1]}.")
     return int(text)
-
-
-def _base(comet: Worker) -> str:
-    """The URL below which the routes are, as the outside sees it; without a host where the request names none."""
-    path = url_for(".sup").removesuffix("/sup.json")
-    if comet.settings.public_url:
-        return comet.settings.public_url + path.removeprefix(request.root_path)
-    return (request.host_url.rstrip("/") if request.host else "") + path
 
 
 def _rfc3339(seconds: float) -> str:

@@ -17,6 +17,7 @@ ROUTES = [
     ("/channels/x/latest", "GET, HEAD, OPTIONS"),
     ("/channels/x/info", "GET, HEAD, OPTIONS"),
     ("/sup.json", "GET, HEAD, OPTIONS"),
+    ("/openapi.json", "GET, HEAD, OPTIONS"),
     ("/healthz", "GET, HEAD, OPTIONS"),
     ("/readyz", "GET, HEAD, OPTIONS"),
 ]

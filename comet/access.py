@@ -5,6 +5,9 @@ one's own machine. Subscribing is open, unless ``authorize`` says otherwise or t
 
 A signed token grants channels for publishing and subscribing. What it does not grant is decided as if there were none;
 but a private channel takes one. It comes in the header ``Authorization``, as ``?token=``, or else in a cookie.
+
+Each credential that is shown must be good, whatever stands beside it: key and token may come together, two tokens are
+refused, and one that fails is Unauthorized.
 """
 
 from __future__ import annotations
@@ -98,13 +101,19 @@ class Access:
         """Raise Unauthorized or Forbidden if this request may not ``publish`` or ``admin``. No channels: they are not
         known yet."""
         header = request.headers.get("Authorization")
-        if header is not None and self._is_key(header):
+        by_key = header is not None and self._is_key(header)
+        token = self._token(cookies=not by_key)
+        if header is not None and not (by_key or self._is_read(header)) and self._is_for_us(header):
+            self._refuse_key(header)
+        if not self.tokens and self.authorize is None and request.query_string and PARAMETER in request.args:
+            raise Unauthorized(
+                f"?{PARAMETER}= is sent, and this server has no key for tokens: set COMET_JWT_KEY or "
+                f"COMET_JWT_PUBLIC_KEY, or leave it out."
+            )
+        if by_key:
             return None
-        token = self._token()
         if token is not NO_TOKEN:
             return self._check_token(token, action, channels)
-        if header is not None and self._is_for_us(header):
-            self._refuse_key(header)
         if self.authorize and self._ask(action, channels):
             # The application may have recognized a cookie: then the page that sends this must be its own.
             return check_same_origin(request)
@@ -169,6 +178,10 @@ class Access:
     def _is_key(self, header: str) -> bool:
         scheme, _, key = header.partition(" ")
         return scheme.lower() == "bearer" and _among(key.strip().encode("latin-1", "replace"), self.keys)
+
+    def _is_read(self, header: str) -> bool:
+        """Whether it counts as a token."""
+        return bool(self.tokens) and header.partition(" ")[0].lower() == "bearer"
 
     def _is_for_us(self, header: str) -> bool:
         # An app has credentials of its own, a password or a token where no key is set: its authorize judges those.

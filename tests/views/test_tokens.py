@@ -263,6 +263,90 @@ def test_a_server_without_keys_for_tokens(serve: Serve) -> None:
     for send in WAYS:
         assert send(client, "/channels/open.x/poll", "garbage").status_code == 200
     assert_problem(publish(client, "x", writer("*")), 401, "not one of COMET_PUBLISH_KEY")
+    assert_problem(client.ask("POST", "/channels/x?token=garbage", AUTH, data=b"x"), 401, "COMET_JWT_KEY")
+    assert publish(client, "x", KEY, Cookie="comet_token=garbage").status_code == 201
+
+
+# What is presented and fails is 401, whatever stands beside it.
+
+#: What a header, the parameter and the cookie may hold, by a word.
+HEADERS = {
+    "": None,
+    "key": f"Bearer {KEY}",
+    "wrong key": "Bearer wrong-key",
+    "token": f"Bearer {token({'publish': ['x'], 'subscribe': ['secret']})}",
+    "bad token": f"Bearer {token({'publish': ['*'], 'subscribe': ['*']}, key=OTHER)}",
+    "expired": f"Bearer {token({'publish': ['*'], 'subscribe': ['*']}, expires=-5)}",
+    "empty": "Bearer",
+    "two": f"Bearer {KEY}, Bearer x",
+    "basic": "Basic dXNlcjpwYXNz",
+}
+PARAMETERS = ["", "token", "bad token", "expired", "key", "garbage"]
+COOKIES = ["", "token", "bad token", "expired", "key", "garbage"]
+
+#: For publishing with header, parameter and cookie ("-": whatever it is): the status. The first that fits counts.
+PUBLISHING = [
+    ("key", "", "-", 201),  # the cookie is there by itself: beside a key it does not count
+    ("key", "token", "-", 201),
+    ("key", "-", "-", 401),
+    ("", "", "", 401),
+    ("", "", "token", 201),
+    ("", "", "-", 401),
+    ("", "token", "-", 201),
+    ("", "-", "-", 401),
+    ("token", "", "-", 201),
+    ("basic", "-", "-", 401),
+    ("-", "", "-", 401),
+    ("-", "-", "-", 400),  # two tokens
+]
+#: The same for subscribing to a private channel, which the key does not open,
+PRIVATE = [
+    ("key", "", "token", 200),
+    ("key", "token", "-", 200),
+    ("key", "-", "-", 401),
+    ("basic", "", "token", 200),  # a proxy's
+    ("basic", "token", "-", 200),
+    ("basic", "-", "-", 401),
+    *[(*row[:3], 200 if row[3] == 201 else row[3]) for row in PUBLISHING],
+]
+#: and to a public one.
+PUBLIC = [("", "", "", 200), ("key", "", "", 200), ("basic", "", "", 200), *PRIVATE]
+
+
+def find(table: list[tuple[str, str, str, int]], *presented: str) -> int:
+    return next(
+        status for *row, status in table if all(cell in ("-", held) for cell, held in zip(row, presented, strict=True))
+    )
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_credential_that_fails_beside_another(client: Client, header: str) -> None:
+    """It is 401 whatever is good beside it; two tokens are 400. A cookie counts only where no token is shown, and no
+    key for publishing."""
+    client.publish("x")
+    held = {"": "", "garbage": "garbage", **{word: (text or "").partition(" ")[2] for word, text in HEADERS.items()}}
+    for parameter in PARAMETERS:
+        for cookie in COOKIES:
+            presented = (header, parameter, cookie)
+            headers = {"Authorization": HEADERS[header] or ""} if header else {}
+            if cookie:
+                headers["Cookie"] = f"comet_token={held[cookie]}"
+            query = f"?token={held[parameter]}" if parameter else ""
+            answer = client.ask("POST", f"/channels/x{query}", headers, data=b"x")
+            assert answer.status_code == find(PUBLISHING, *presented), presented
+            for channel, table in (("secret", PRIVATE), ("x", PUBLIC)):
+                answer = get(client, f"/channels/{channel}/poll{query}", headers=headers)
+                assert answer.status_code == find(table, *presented), (channel, presented)
+    assert client.get("/channels/x/latest").status_code == 200
+
+
+def test_a_key_beside_a_bad_token_for_administration(client: Client) -> None:
+    """It does not pass as the key."""
+    for method, path in (("DELETE", "/channels/secret"), ("GET", "/channels"), ("POST", "/channels")):
+        for text in ("garbage", reader("*", key=OTHER), reader("*", expires=-5)):
+            headers = {**AUTH, "Content-Type": "application/x-ndjson"}
+            assert_problem(client.ask(method, f"{path}?token={text}", headers, data=b""), 401, "the token")
+    assert client.ask("DELETE", "/channels/secret", AUTH).status_code == 204
 
 
 # In somebody else's app.

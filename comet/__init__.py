@@ -17,6 +17,7 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``streams``: the generators
 * ``controller``: ``add``, ``remove`` and ``update``, the choke point
 * ``deliverer``: brings everybody up to the head of the log; ``expiries``: whose token runs out
+* ``ends``: why streams end, and the line that says so
 * ``cohorts``: who waits together
 * ``frames``: what is written next; ``peers``: the TCP connections under the streams
 * ``rendering``: what is published in place of what a trigger found

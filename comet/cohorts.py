@@ -22,6 +22,7 @@ from gevent import get_hub, getcurrent
 from gevent.event import Event
 
 from .breath import breathe
+from .core.counts import Counts
 from .core.log import Log, Position
 from .core.wire import State, Wire
 from .frames import Frame
@@ -45,11 +46,13 @@ class Subscription:
     stops, and it says goodbye), it is ``expiring`` (its token ends soon, or has ended), or it is ``beating`` (it has
     been silent for long enough). ``rest`` are bytes that it was being written when its socket was full; they go out
     before all else. ``wire`` None: a reader in this process, that takes updates as they are. ``peer`` None: only its
-    greenlet writes to it. ``expires`` is the end of its token, in seconds since 1970.
+    greenlet writes to it. ``expires`` is the end of its token, in seconds since 1970. ``updates`` and ``bytes`` are
+    what it has been written; while it stands in a cohort, what that has been written comes on top.
     """
 
     __slots__ = (
         "beating",
+        "bytes",
         "cohort",
         "expires",
         "expiring",
@@ -60,6 +63,7 @@ class Subscription:
         "position",
         "rest",
         "state",
+        "updates",
         "wire",
     )
 
@@ -78,10 +82,16 @@ class Subscription:
         self.gone = False
         self.leaving = False
         self.beating = False
+        self.updates = self.bytes = 0
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.position.names
+
+    @property
+    def kind(self) -> str:
+        """The name of its wire."""
+        return self.wire.name if self.wire else "python"
 
     @property
     def called(self) -> bool:
@@ -95,10 +105,11 @@ class Cohort:
     The Event carries no data: it says "look again". It is set once; who waits again waits on another.
     ``members`` are those who wait, with the ``send`` of their sockets: a dict, to wake them in the order in which they
     came, which is the order of their memory. ``due``: when the heartbeat is. ``framing`` is how their sockets are
-    written; None: they are not ours to write.
+    written; None: they are not ours to write. ``updates`` and ``bytes`` are what a member has been written that was
+    there from the beginning.
     """
 
-    __slots__ = ("due", "event", "framing", "key", "members", "position", "state", "wire")
+    __slots__ = ("bytes", "due", "event", "framing", "key", "members", "position", "state", "updates", "wire")
 
     def __init__(self, key: Key, first: Subscription) -> None:
         self.key = key
@@ -107,6 +118,7 @@ class Cohort:
         self.position = first.position
         self.state = first.state
         self.due = 0.0
+        self.updates = self.bytes = 0
         self.event = Event()
         self.members: dict[Subscription, Callable[[bytes], int] | None] = {}
 
@@ -142,9 +154,10 @@ class Cohort:
 class Cohorts:
     """All cohorts of a worker, found by what they share and by the channels that they wait for."""
 
-    def __init__(self, log: Log, heartbeat: float) -> None:
+    def __init__(self, log: Log, heartbeat: float, counts: Counts | None = None) -> None:
         self.log = log
         self.heartbeat = heartbeat
+        self.counts = counts or Counts()
         self._all: set[Cohort] = set()
         self._with_room: dict[Key, dict[Cohort, None]] = {}
         self._by_channel: dict[str, dict[Cohort, None]] = {}
@@ -195,6 +208,9 @@ class Cohorts:
             self._full(cohort)
         subscription.cohort = cohort
         subscription.greenlet = getcurrent()
+        # Taken off now and put on when it leaves: what comes between costs nothing for each member.
+        subscription.updates -= cohort.updates
+        subscription.bytes -= cohort.bytes
         subscription.position = cohort.position  # one for all of them: less to keep, and nothing to write for each
         return cohort
 
@@ -205,6 +221,8 @@ class Cohorts:
             subscription.cohort = subscription.greenlet = None
             subscription.position = cohort.position.copy()
             subscription.state = cohort.state
+            subscription.updates += cohort.updates
+            subscription.bytes += cohort.bytes
             del cohort.members[subscription]
             if not cohort.members:
                 self._dissolve(cohort)
@@ -246,6 +264,7 @@ class Cohorts:
                 self._part(member)
         if frame is not None:
             frame.move(cohort)
+        self._count(cohort, len(text), frame)
         for member, taken in short:
             if taken > 0:
                 member.rest = memoryview(data)[taken:]
@@ -254,6 +273,17 @@ class Cohorts:
             self._postpone(cohort)
         if frame is not None and cohort.members:
             self._move(cohort)
+
+    def _count(self, cohort: Cohort, size: int, frame: Frame | None) -> None:
+        """Count what was written to those who are in the cohort now."""
+        members, direct = len(cohort.members), self.counts.direct
+        cohort.bytes += size
+        direct.bytes += members * size
+        if frame is not None:
+            cohort.updates += frame.updates
+            direct.updates += members * frame.updates
+            if frame.gap:
+                self.counts.gaps[frame.gap] += members
 
     def _part(self, member: Subscription) -> None:
         """Take a member out and wake it. Its cohort must not have been woken."""

@@ -21,11 +21,13 @@ import gevent
 from .breath import breathe
 from .brokers import Broker, CatchesUp, HasHealth, Receipt, Tidies
 from .cohorts import Cohorts, Subscription
+from .core.counts import Counts
 from .core.errors import Full, Stopping
 from .core.log import Entry, Log, Page, Position, Start
 from .core.update import Update
 from .core.wire import Wire
 from .deliverer import Deliverer
+from .ends import DELETED, GONE, STOPPING
 from .expiries import Expiries
 from .frames import ENTRIES, PIECE, Frame, Frames
 from .watching import Watching
@@ -40,9 +42,10 @@ class Controller:
         self.max_streams = max_streams
         self.streams: set[Subscription] = set()
         self.stopping = False
+        self.counts = Counts()
         self._subscribers: dict[str, int] = {}
         self.watching = Watching(broker, self._subscribers)
-        self._cohorts = Cohorts(broker.log, heartbeat)
+        self._cohorts = Cohorts(broker.log, heartbeat, self.counts)
         self._expiries = Expiries()
         self._frames = Frames(broker)
         self._deliverer = Deliverer(self._cohorts, self._frames, self._tidy)
@@ -58,6 +61,7 @@ class Controller:
         """Take a subscriber in. Raises Stopping or Full. It must be removed again, whatever happens."""
         self.check_room()
         self.streams.add(subscription)
+        self.counts.opens[subscription.kind] += 1
         if subscription.expires < math.inf:
             self._expiries.add(subscription)
         for name in subscription.names:
@@ -67,11 +71,12 @@ class Controller:
                 self.watching.touch(name)
             self._subscribers[name] += 1
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: Subscription, reason: str = GONE) -> None:
         """Let a subscriber go. Harmless for one that has gone already."""
         if subscription not in self.streams:
             return
         self.streams.remove(subscription)
+        self.counts.closes[subscription.kind, reason] += 1
         if subscription.expires < math.inf:
             self._expiries.remove(subscription)
         self._cohorts.leave(subscription)
@@ -182,7 +187,20 @@ class Controller:
         frame = self._frames.after(subscription, wire)
         if frame is not None:
             frame.move(subscription)
+            self.told(frame.gap)
         return frame
+
+    def told(self, gap: str) -> None:
+        """Count a gap that was told, if there was one."""
+        if gap:
+            self.counts.gaps[gap] += 1
+
+    def wrote(self, subscription: Subscription, size: int, updates: int = 0) -> None:
+        """So much was written to a subscriber by its own greenlet."""
+        subscription.updates += updates
+        subscription.bytes += size
+        self.counts.yielded.updates += updates
+        self.counts.yielded.bytes += size
 
     def wait(self, subscription: Subscription, timeout: float | None = None) -> None:
         """Wait until there may be something to do; not at all, if there is."""
@@ -195,18 +213,22 @@ class Controller:
     def pages(self, subscription: Subscription) -> Iterator[Page]:
         """The pages for a subscriber, for ever: a blocking generator for readers in this process."""
         self.add(subscription)
+        reason = GONE
         try:
             while True:
                 if page := self.read(subscription):
+                    self.told(page.gap.reason if page.gap else "")
                     yield page
                     if page.ended:
+                        reason = DELETED
                         return
                 elif subscription.leaving:
+                    reason = STOPPING
                     return
                 else:
                     self.wait(subscription)
         finally:
-            self.remove(subscription)
+            self.remove(subscription, reason)
 
     # Life.
 

@@ -31,7 +31,10 @@ class Deliverer:
         self._cohorts = cohorts
         self._frames = frames
         self._tidy = tidy
+        self._delay = cohorts.counts.delay
         self._news: set[str] = set()
+        #: When the first of the news came, of that which is brought now and of that which is brought next.
+        self._came = self._comes = 0.0
         self._more = Event()
         self._pause = Pause()
         self._woken = 0
@@ -48,21 +51,28 @@ class Deliverer:
         self._frames.forget()
         # Who does not wait now will look before waiting: for an update that nobody waits for, nobody is woken.
         if self._cohorts.awaits(names):
-            self._news.update(names)
-            self._more.set()
+            self._go_on(names, time.monotonic())
+
+    def _go_on(self, names: Iterable[str], came: float) -> None:
+        """Bring what is new on these channels, in the next round."""
+        if not self._news:
+            self._comes = came
+        self._news.update(names)
+        self._more.set()
 
     def _deliver(self) -> None:
         """Bring everybody up to the head, cohort by cohort, for ever."""
         while True:
             self._more.wait()
             self._more.clear()
-            news, self._news = self._news, set()
+            news, self._news, self._came = self._news, set(), self._comes
             self._pause.begin()
             for cohort in self._cohorts.behind(news):
                 self._bring_up(cohort)
 
     def _bring_up(self, cohort: Cohort) -> None:
         if cohort.framing is None or cohort.wire is None:
+            self._delay.note(time.monotonic() - self._came)
             self._wake(cohort)
             return
         frame = self._frames.after(cohort, cohort.wire) if cohort.asleep else None
@@ -72,10 +82,10 @@ class Deliverer:
             self._wake(cohort)  # ending is each stream's own business
             return
         self._cohorts.write(cohort, frame.text, frame)
+        self._delay.note(time.monotonic() - self._came)
         if frame.more:
             # In the next round: who publishes faster than one cohort takes it must not keep the others waiting.
-            self._news.update(cohort.position.names)
-            self._more.set()
+            self._go_on(cohort.position.names, self._came)
         self._pause.breathe()
 
     def _wake(self, cohort: Cohort, *, beat: bool = False) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from .brokers import Broker
 from .core.log import Position
+from .core.update import Update
 from .core.wire import State, Wire
 
 
@@ -32,7 +33,10 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The bytes, and where their reader stands after them. ``more``: not at the head yet; ``ended``: a channel was."""
+    """The bytes, and where their reader stands after them. ``more``: not at the head yet; ``ended``: a channel was.
+
+    ``updates``: how many they are of; ``gap``: the reason of the one that is told in them, if any.
+    """
 
     text: bytes
     state: State
@@ -41,6 +45,8 @@ class Frame:
     told: tuple[int, ...]
     more: bool
     ended: bool
+    updates: int = 0
+    gap: str = ""
 
     def move(self, reader: Reader) -> None:
         """Let a reader stand behind this frame, once it has the bytes."""
@@ -78,7 +84,9 @@ class Frames:
     def _make(self, reader: Reader, wire: Wire) -> Frame:
         page = self.broker.since(reader.position, size=PIECE, limit=ENTRIES)
         text, state = wire.frame(page.entries, page.gap, reader.state)
-        return Frame(text, state, page.epoch, page.seq, page.told, page.more, page.ended)
+        updates = sum(isinstance(entry, Update) for entry in page.entries) if text else 0
+        gap = page.gap.reason if page.gap and text else ""
+        return Frame(text, state, page.epoch, page.seq, page.told, page.more, page.ended, updates, gap)
 
     def _remember(self, key: Key, frame: Frame) -> None:
         self._weight += len(frame.text) + 500

@@ -13,6 +13,7 @@ greenlet sleeps may write to it directly. The way through greenlet, WSGI and ser
 from __future__ import annotations
 
 import logging
+import math
 import select
 import socket
 import struct
@@ -121,13 +122,19 @@ class Peer:
 
     def cut(self) -> None:
         """End the connection at once. A write under way fails quietly."""
+        self.deadline = -math.inf
         _shutdown(self._sock, socket.SHUT_RDWR)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether it was given up, and did not leave by itself."""
+        return self.deadline == -math.inf
 
     def gone(self) -> None:
         """The peer has left."""
         if self.on_gone is not None:
             # A write to it would block, or fail with a traceback in the server's log.
-            self.cut()
+            _shutdown(self._sock, socket.SHUT_RDWR)
             self.on_gone(*self._whom)
 
     def release(self, *, last: bool = True) -> None:
@@ -147,6 +154,7 @@ class NoPeer(Peer):
     def __init__(self) -> None:
         self.on_gone = None
         self.framing = None
+        self.deadline = None
 
     def watch(self, on_gone: Callable[..., None], *whom: object) -> None:
         pass
@@ -172,6 +180,8 @@ class Peers:
 
     def __init__(self, *, write_timeout: float = 20.0) -> None:
         self.write_timeout = write_timeout
+        #: How many took nothing for so long that they were cut.
+        self.cuts = 0
         self.writers: set[Peer] = set()
         #: Those whose request is still coming.
         self.readers: set[Peer] = set()
@@ -232,8 +242,8 @@ class Peers:
         while True:
             gevent.sleep(min(1.0, self.write_timeout / 10))
             for peer in list(self.writers):
-                if peer in self.writers and peer.overdue(time.monotonic()):
-                    log.info("comet: cut a peer that took nothing for %g seconds", self.write_timeout)
+                if peer in self.writers and not peer.was_cut and peer.overdue(time.monotonic()):
+                    self.cuts += 1
                     peer.cut()
                 breathe()
 

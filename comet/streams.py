@@ -22,7 +22,9 @@ from .controller import Controller
 from .core.cursor import Cursor
 from .core.errors import Unavailable
 from .core.log import Entry, Page, Start
+from .core.update import Update
 from .core.wire import Poll, Wire
+from .ends import ANSWERED, CUT, DELETED, ERROR, EXPIRED, FULL, GONE, STOPPING, tell
 from .peers import Peer
 
 
@@ -95,14 +97,18 @@ def streaming(
     *,
     expires: float = math.inf,
     rate: float | None = None,
+    address: str = "",
 ) -> Chunks:
     """A response that goes on until its client leaves, a channel is closed, the worker stops, or the time comes when
-    the token that it rests on ``expires``. News is written at most ``rate`` times a second."""
-    # A stream that ends after so many bytes counts them itself, and one that has a rate its writes.
+    the token that it rests on ``expires``. News is written at most ``rate`` times a second. ``address``: the client's,
+    for the log."""
+    # A stream that ends after so many bytes looks itself, and so does one that has a rate.
     shared = wire.longest is None and rate is None
     subscription = Subscription(start.position, wire, peer if shared else None, expires)
     pace = Pace(rate) if rate is not None else None
     retry = random.randint(2000, 4000)
+    longest = wire.longest or math.inf
+    begun, reason = time.monotonic(), GONE
     try:
         controller.add(subscription)
     except Unavailable:
@@ -117,12 +123,13 @@ def streaming(
         frame = controller.frame(subscription, wire) if controller.is_at_hand(subscription) else None
         if frame is not None:
             first += frame.text
-        left = math.inf if wire.longest is None else wire.longest - len(first)
         peer.writing()
         yield first
         peer.written()
+        controller.wrote(subscription, len(first), len(start.entries) + (frame.updates if frame else 0))
         del start, first  # else what they have of the history would be kept as long as the stream lasts
-        if frame is not None and (frame.ended or left <= 0):
+        if frame is not None and (frame.ended or subscription.bytes >= longest):
+            reason = DELETED if frame.ended else FULL
             return
         if pace is not None:
             pace.written()
@@ -133,11 +140,13 @@ def streaming(
             if subscription.expiring:
                 subscription.expiring = False
                 seconds = expires - time.time()
+                if seconds <= 0:
+                    reason = EXPIRED
                 if notice := _notice(wire, seconds):
-                    left -= len(notice)
                     peer.writing()
                     yield notice
                     peer.written()
+                    controller.wrote(subscription, len(notice))
                 if seconds <= 0:
                     return
             pause = pace.left if pace is not None and not subscription.leaving else 0
@@ -145,11 +154,12 @@ def streaming(
             if frame is not None:
                 subscription.beating = False
                 if frame.text:
-                    left -= len(frame.text)
                     peer.writing()
                     yield frame.text
                     peer.written()
-                if frame.ended or left <= 0:
+                    controller.wrote(subscription, len(frame.text), frame.updates)
+                if frame.ended or subscription.bytes >= longest:
+                    reason = DELETED if frame.ended else FULL
                     return
                 if frame.more:
                     turn()  # a long history must not keep the others waiting
@@ -158,22 +168,30 @@ def streaming(
                     pace.written()
             if subscription.leaving:
                 # Also where something new comes all the time: else it would never end.
+                reason = STOPPING
                 peer.writing()
                 yield wire.goodbye(controller.goodbye_retry())
                 return
             if subscription.beating:
                 subscription.beating = False
                 if beat := wire.heartbeat(subscription.state):
-                    left -= len(beat)
                     peer.writing()
                     yield beat
                     peer.written()
+                    controller.wrote(subscription, len(beat))
             if pause > 0:
                 controller.pause(subscription, pause)
             else:
                 controller.wait(subscription)
+    except OSError:
+        raise  # the connection broke while what a cohort had left was written
+    except Exception:
+        reason = ERROR
+        raise
     finally:
-        controller.remove(subscription)
+        reason = CUT if peer.was_cut else reason
+        controller.remove(subscription, reason)
+        tell(subscription, reason, begun=begun, address=address)
         # The server still writes the end of the response; ``Peer.release`` is called after that.
         peer.writing()
 
@@ -181,6 +199,7 @@ def streaming(
 def one_shot(controller: Controller, wire: Poll, start: Start, peer: Peer, *, timeout: float, limit: int) -> Chunks:
     """A response that is written at once when there is something to tell, or after ``timeout`` seconds."""
     subscription = Subscription(start.position, wire)
+    reason = GONE
     try:
         controller.add(subscription)
     except Unavailable:
@@ -189,15 +208,20 @@ def one_shot(controller: Controller, wire: Poll, start: Start, peer: Peer, *, ti
     try:
         peer.watch(controller.lose, subscription)
         if start.entries:
-            answer = _first(wire, start, limit)
+            answer, updates = _first(wire, start, limit)
         else:
             page = _wait(controller, subscription, time.monotonic() + timeout, limit)
             # Of the page's epoch: another may have begun while it was read.
             answer = wire.answer(page.entries, page.gap, Cursor(page.epoch, page.seq))
+            updates = sum(isinstance(entry, Update) for entry in page.entries)
+            controller.told(page.gap.reason if page.gap else "")
+        if not subscription.gone:
+            reason = ANSWERED
+        controller.wrote(subscription, len(answer), updates)
         peer.writing()
         yield answer
     finally:
-        controller.remove(subscription)
+        controller.remove(subscription, CUT if peer.was_cut else reason)
         peer.writing()
 
 
@@ -206,16 +230,17 @@ def refusal(text: bytes) -> Chunks:
     yield text
 
 
-def _first(wire: Poll, start: Start, limit: int) -> bytes:
-    """The answer to a client without a cursor: the recent updates. What it has no room for, the next one has."""
+def _first(wire: Poll, start: Start, limit: int) -> tuple[bytes, int]:
+    """The answer to a client without a cursor, the recent updates, and how many they are. What it has no room for, the
+    next one has."""
     entries: list[Entry] = []
     size = 0
     for update in start.entries:
         size += len(update.data)
         if entries and (size > ANSWER or len(entries) >= limit):
-            return wire.answer(entries, None, Cursor(update.epoch, entries[-1].seq))
+            return wire.answer(entries, None, Cursor(update.epoch, entries[-1].seq)), len(entries)
         entries.append(update)
-    return wire.answer(entries, None, Cursor(start.position.epoch, start.position.seq))
+    return wire.answer(entries, None, Cursor(start.position.epoch, start.position.seq)), len(entries)
 
 
 def _notice(wire: Wire, seconds: float) -> bytes:

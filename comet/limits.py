@@ -127,6 +127,15 @@ class Place:
         for count, name in taken:
             count.remove(name)
 
+    def before(self, then: Callable[[], None]) -> Callable[[], None]:
+        """What leaves it and does this ``then``."""
+
+        def release() -> None:
+            self.leave()
+            then()
+
+        return release
+
     def __del__(self) -> None:
         if hasattr(self, "_taken"):  # else there was no place for it
             self.leave()

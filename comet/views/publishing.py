@@ -16,7 +16,7 @@ from flask import request
 from ..breath import breathe
 from ..core.errors import BadRequest, CometError, TooLarge, UnsupportedMedia
 from ..core.update import TEXT, Closed, Update, check_channel, check_event, check_key, check_type, is_own
-from . import bodies, parameters
+from . import bodies, limiting, parameters
 from .current import worker
 from .subscribing import describe
 
@@ -42,7 +42,10 @@ def publish(name: str) -> tuple[dict[str, object], int]:
         check_event(event)
     if key is not None:
         check_key(key)
-    (receipt,) = comet.publish([Update(channel, bodies.read(comet.settings.max_update), media_type, event, key)])
+    data = bodies.read(comet.settings.max_update)
+    if comet.limits.rates:
+        limiting.check_publishing(1, len(data))
+    (receipt,) = comet.publish([Update(channel, data, media_type, event, key)])
     answer: dict[str, object] = {"id": receipt.id, "channel": channel}
     if receipt.duplicate:
         answer["duplicate"] = True
@@ -65,6 +68,8 @@ def publish_batch() -> tuple[dict[str, object], int]:
     if not entries:
         raise BadRequest("the batch has no line: send one JSON object a line.")
     comet.access.check_write("publish", sorted({update.channel for update in entries}))
+    if comet.limits.rates:
+        limiting.check_publishing(len(entries), len(body))
     receipts = comet.publish(entries)
     duplicates = sum(receipt.duplicate for receipt in receipts)
     return {

@@ -16,7 +16,7 @@ from ..core.wire import BY_TYPE, INERT, JSONP, SSE, WIRES, Envelope, Iframe, Pol
 from ..peers import FRAMINGS, Peer
 from ..streams import Body, Chunks, one_shot, refusal, streaming
 from ..worker import Worker
-from . import parameters
+from . import limiting, parameters
 from .current import end_connection, worker
 from .server import check_server
 
@@ -44,6 +44,8 @@ def subscribe(names: str, wire: str | None = None) -> Response:
     made = _make(comet, wire, channels)
     since, last = parameters.since(request), parameters.last(request)
     try:
+        counts = comet.limits.counts and request.method != "HEAD"
+        place = limiting.enter(cookies=not goes_round_cors) if counts else None
         start = comet.controller.begin(made.names, since, last, newest_only=made.conflates)
     except Unavailable as error:
         return _refused(comet, made, error)
@@ -54,12 +56,15 @@ def subscribe(names: str, wire: str | None = None) -> Response:
     if request.method != "HEAD":
         if made.one_shot:
             response.call_on_close(lambda: peer.release(last=comet.controller.stopping))
+            if place is not None:
+                response.call_on_close(place.leave)
         else:
-            response.call_on_close(peer.release)
+            release = peer.release if place is None else place.before(peer.release)
+            response.call_on_close(release)
             end_connection()
             # Past Werkzeug: the response is only closed where an app has put another body around this one.
             environ = None if comet.embedded else request.environ
-            response.response, response.direct_passthrough = Body(body, peer.release, environ), True
+            response.response, response.direct_passthrough = Body(body, release, environ), True
     return response
 
 

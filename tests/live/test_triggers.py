@@ -275,6 +275,7 @@ def test_where_checkpoints_are_kept() -> None:
 def test_a_file_is_followed_by_several_workers_that_die(tmp_path: Path) -> None:
     """Each line once and in order, while the file is renamed and workers are killed."""
     with Server(
+        app="tests.live.apps.leading:app",
         files={"comet.toml": LINES, "lines.log": ""},
         workers=3,
         broker=f"sqlite:///{tmp_path}/log.db",

@@ -31,9 +31,9 @@ history = 5
 [channels."bytes.*"]
 history_bytes = 1000
 [channels."age.*"]
-history_seconds = 0.3
+history_seconds = 1
 [channels."brief.*"]
-history_seconds = 0.3
+history_seconds = 1
 """
 
 

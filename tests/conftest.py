@@ -10,6 +10,8 @@ from uuid import uuid4
 
 import pytest
 
+from tests.room import Room
+
 
 if TYPE_CHECKING:
     from tests.mariadb import MariaDB
@@ -23,6 +25,26 @@ def need(*programs: str) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of tests that are alone come last: until then hardly anybody waits for anybody."""
+    items.sort(key=lambda item: any(mark.name == "alone" for mark in item.getparent(pytest.Module).own_markers))
+
+
+@pytest.fixture(scope="session")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    folder = tmp_path_factory.getbasetemp()
+    shared = Room(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(autouse=True)
+def in_the_room(request: pytest.FixtureRequest, room: Room) -> Iterator[None]:
+    """``make test`` runs two tests beside each other, but not beside one that is marked ``alone``."""
+    with room.inside(alone=request.node.get_closest_marker("alone") is not None):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -432,6 +432,7 @@ def test_a_worker_that_slept_through_the_forgetting_tells_the_gap(make: Make, se
 # What can happen.
 
 
+@pytest.mark.alone
 def test_redis_away_is_told_within_two_seconds_and_mended(make: Make, server: RedisServer) -> None:
     """Publishers are told that it may have been accepted, readers stay; when it is back nothing is missing."""
     one, two = make(), make()
@@ -456,6 +457,7 @@ def test_redis_away_is_told_within_two_seconds_and_mended(make: Make, server: Re
     two.check_broker()
 
 
+@pytest.mark.alone
 def test_a_frozen_redis_is_told_within_two_seconds_and_publishes_nothing_twice(make: Make, server: RedisServer) -> None:
     """What was tried meanwhile may come or not, but once and in order."""
     one, two = make(), make()

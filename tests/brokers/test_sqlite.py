@@ -152,6 +152,7 @@ def test_a_killed_writer_leaves_nothing_behind(make: Make, path: Path) -> None:
     assert Reader(make(), "a", last=9).told == ["1", "2"]
 
 
+@pytest.mark.alone
 def test_a_frozen_writer_is_not_waited_for(make: Make, path: Path) -> None:
     """Publishing answers within two seconds, readers go on, and all is well when it moves again."""
     one = make()

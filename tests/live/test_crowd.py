@@ -25,7 +25,7 @@ from tests.live.server import Server
 from tests.timing import PATIENCE, until
 
 
-pytestmark = pytest.mark.delivers
+pytestmark = [pytest.mark.delivers, pytest.mark.alone]
 
 
 STREAMS = 2000

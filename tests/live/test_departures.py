@@ -19,7 +19,7 @@ from tests.live.test_gaps import check_exact
 from tests.timing import PATIENCE, until
 
 
-pytestmark = pytest.mark.delivers
+pytestmark = [pytest.mark.delivers, pytest.mark.alone]
 
 
 WRITE_TIMEOUT = 2.0 * PATIENCE

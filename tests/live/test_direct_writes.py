@@ -16,7 +16,7 @@ from tests.live.test_crowd import allow_many_files
 from tests.timing import PATIENCE, until
 
 
-pytestmark = pytest.mark.delivers
+pytestmark = [pytest.mark.delivers, pytest.mark.alone]
 
 
 DIRECT = DIRECT_WRITES != "0"

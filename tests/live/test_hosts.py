@@ -86,6 +86,7 @@ def test_what_is_published_at_one_host_is_received_at_the_other(hosts: tuple[Hos
         assert all(texts(stream) == [str(n) for n in range(10)] for stream in streams)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("end", ["near", "far"])
 def test_a_host_that_is_cut_off_says_so_and_misses_nothing(hosts: tuple[Host, Host], end: str) -> None:
     """Its streams stay open and their hearts beat; publishing there is 503 within two seconds, and so is /readyz. When

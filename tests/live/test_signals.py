@@ -24,7 +24,7 @@ from tests.live.test_departures import HALVES
 from tests.timing import PATIENCE, until
 
 
-pytestmark = pytest.mark.delivers
+pytestmark = [pytest.mark.delivers, pytest.mark.alone]
 
 
 DRAIN = 2.0

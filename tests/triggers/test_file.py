@@ -361,6 +361,7 @@ def test_others_run_while_short_lines_are_read(path: Path) -> None:
     assert len(turns) > 3
 
 
+@pytest.mark.alone
 def test_a_backlog_does_not_hold_the_others_up(path: Path, published: Batches) -> None:
     """Batches are bounded, and between them the loop turns."""
     with following(path, published):

@@ -30,7 +30,8 @@ ERROR = "error"
 #: A poll that was answered. It has no line: the access log has one.
 ANSWERED = "answered"
 
-REASONS = (GONE, STOPPING, DELETED, EXPIRED, FULL, CUT, ERROR, ANSWERED)
+ENDS_OF_STREAMS = (GONE, STOPPING, DELETED, EXPIRED, FULL, CUT, ERROR)
+ENDS_OF_POLLS = (GONE, CUT, ANSWERED)
 
 
 def tell(subscription: Subscription, reason: str, *, begun: float, address: str) -> None:

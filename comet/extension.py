@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, request
@@ -58,10 +59,10 @@ class Comet:
         app.register_blueprint(self.blueprint)
         app.before_request(self._begin)
 
-    def start(self, worker: Any = None) -> None:
+    def start(self, worker: Any = None, shared: Path | None = None) -> None:
         """Start the background greenlets, once. Call it with gunicorn's worker in ``post_worker_init``: then the
-        streams are drained when the worker stops."""
-        self.worker.start(worker)
+        streams are drained when the worker stops. ``shared``: a folder of this server's workers, for ``/metrics``."""
+        self.worker.start(worker, shared)
 
     def _begin(self) -> None:
         server.begin(self.worker, request)

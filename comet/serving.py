@@ -9,18 +9,26 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from gunicorn.errors import AppImportError
 
 from .core.errors import SettingsError
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
+from .tallies import lay_down
+
+
+#: Where the workers of this server tell each other what they have counted; made by the master, known to its children.
+_shared: Path | None = None
 
 
 def read_settings() -> Settings:
@@ -75,6 +83,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "post_worker_init": post_worker_init,
         "pre_request": pre_request,
         "worker_exit": worker_exit,
+        "child_exit": child_exit,
+        "on_exit": on_exit,
     }
 
 
@@ -101,6 +111,15 @@ def on_starting(server: Any) -> None:
             "and so may everybody else if a proxy on this machine forwards to %s.",
             settings.bind,
         )
+    _share(server.cfg)
+
+
+def _share(cfg: Any) -> None:
+    """Make the folder of this server's workers, which may be another user's than this master is."""
+    global _shared
+    _shared = Path(tempfile.mkdtemp(prefix="comet-"))
+    if os.geteuid() == 0:
+        os.chown(_shared, cfg.uid, cfg.gid)
 
 
 def when_ready(server: Any) -> None:
@@ -164,7 +183,7 @@ def post_worker_init(worker: Any) -> None:
     """Start the background greenlets in the worker, and watch for its end."""
     # Ctrl-C reaches the master too, which tells the worker: hearing it twice would end it with a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    worker.wsgi.extensions["comet"].start(worker)
+    worker.wsgi.extensions["comet"].start(worker, _shared)
     # What is here now stays as long as the worker does. To look through all of it for garbage, again and again, would
     # keep everybody waiting for 30 ms each time.
     gc.collect()
@@ -180,4 +199,20 @@ def worker_exit(server: Any, worker: Any) -> None:
     """Ctrl-C ends a worker at once: what its triggers have started must not outlive it."""
     app = getattr(worker, "wsgi", None)
     if app is not None:
-        app.extensions["comet"].worker.triggers.stop()
+        comet = app.extensions["comet"].worker
+        comet.triggers.stop()
+        comet.metrics.stop()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """What a worker has counted stays."""
+    if _shared is not None:
+        try:
+            lay_down(_shared, worker.pid)
+        except (OSError, ValueError) as error:
+            server.log.warning("comet: what the worker %s has counted is lost: %s", worker.pid, error)
+
+
+def on_exit(server: Any) -> None:
+    if _shared is not None:
+        shutil.rmtree(_shared, ignore_errors=True)

@@ -19,9 +19,10 @@ from .controller import Controller
 from .core.encodings import Encodings
 from .core.errors import BrokerAway, SettingsError, Stopping, TooLarge, WrongServer
 from .core.log import Entry
-from .core.update import Update
+from .core.update import Update, is_own
 from .core.wire import Wire
 from .limits import Limits
+from .metrics import Metrics
 from .peers import Peers
 from .refusals import Refusals
 from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
@@ -80,10 +81,17 @@ class Worker:
         watch, keeps = self.controller.watching.watch, self.controller.keeps
         checkpoints = None if leases else Checkpoints(Path(settings.checkpoints))
         self.triggers = Supervisor(
-            self.publish, leases=leases, checkpoints=checkpoints, check=self._check_sizes, watch=watch, keeps=keeps
+            self.publish,
+            leases=leases,
+            checkpoints=checkpoints,
+            check=self._check_sizes,
+            published=lambda updates, receipts: self.metrics.published(updates, receipts),
+            watch=watch,
+            keeps=keeps,
         )
+        self.metrics = Metrics(self.controller, self.peers, self.triggers, self.encodings)
         for declared in settings.triggers:
-            self.triggers.add(*make_trigger(declared, settings.max_update))
+            self.triggers.add(*make_trigger(declared, settings.max_update), kind=declared.kind)
         if settings.flask_sse:
             if not isinstance(broker, Listens):
                 raise SettingsError(refuse_flask_sse())
@@ -100,8 +108,9 @@ class Worker:
     def _wire(self, kind: Callable[..., Wire], names: tuple[str, ...], **options: float) -> Wire:
         return kind(names, self.encodings, **options)
 
-    def start(self, gunicorn_worker: Any = None) -> None:
-        """Start the background greenlets, once. With gunicorn's worker, also drain when it is told to stop.
+    def start(self, gunicorn_worker: Any = None, shared: Path | None = None) -> None:
+        """Start the background greenlets, once. With gunicorn's worker, also drain when it is told to stop. ``shared``
+        is a folder where the workers of this server tell each other what they have counted.
 
         Raises gunicorn's AppImportError, which ends gunicorn with the sentence, if it was told what can't be served.
         """
@@ -113,6 +122,7 @@ class Worker:
             self._hub_thread, self._loop = _thread_id(), get_hub().loop
             self.controller.start()
             self.peers.start()
+            self.metrics.start(shared)
             self.triggers.start()
 
     def stop(self) -> None:
@@ -121,6 +131,7 @@ class Worker:
             self.triggers.stop()
             self.controller.stop()
             self.peers.stop()
+            self.metrics.stop()
             self.started = False
 
     def add(self, trigger: Trigger) -> None:
@@ -153,15 +164,22 @@ class Worker:
         if not self.started:
             # Nobody waits yet, and each thread of such a server may come here.
             with self._before_start:
-                return self.controller.broker.publish(entries)
+                receipts = self.controller.broker.publish(entries)
+                self.metrics.published(entries, receipts)
+                return receipts
         if _thread_id() != self._hub_thread:
-            return self._in_hub(lambda: self.controller.update(entries))
-        return self.controller.update(entries)
+            return self._in_hub(lambda: self._update(entries))
+        return self._update(entries)
+
+    def _update(self, entries: Sequence[Entry]) -> list[Receipt]:
+        receipts = self.controller.update(entries)
+        self.metrics.published(entries, receipts)
+        return receipts
 
     def _check_sizes(self, entries: Sequence[Entry]) -> None:
         most = self.settings.max_update
         for entry in entries:
-            if isinstance(entry, Update) and len(entry.data) > most:
+            if isinstance(entry, Update) and len(entry.data) > most and not is_own(entry.channel):
                 raise TooLarge(f"{len(entry.data)} bytes; an update has at most {most} (COMET_MAX_UPDATE).")
 
     def _in_hub(self, work: Callable[[], T]) -> T:

@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from ..core.errors import CometError
-from . import bodies, openapi, problems, publishing, subscribing, sup
+from . import answers, bodies, metrics, openapi, problems, publishing, subscribing, sup
 from .current import worker
 
 
@@ -27,6 +27,7 @@ def make_blueprint(url_prefix: str | None = None) -> Blueprint:
     route("/channels/<name>", view_func=publishing.delete, methods=["DELETE"])
     route("/channels", view_func=publishing.publish_batch, methods=["POST"])
     route("/channels", view_func=publishing.listing, methods=["GET"])
+    route("/metrics", view_func=metrics.metrics, methods=["GET"])
     route("/openapi.json", view_func=openapi.openapi, methods=["GET"])
     route("/healthz", view_func=healthz, methods=["GET"])
     route("/readyz", view_func=readyz, methods=["GET"])
@@ -67,6 +68,7 @@ def finish(response: Response) -> Response:
         # The address is a secret: a page must not send it to the sites of its pictures.
         response.headers["Referrer-Policy"] = "no-referrer"
     _share(response)
+    answers.watch(response)
     return response
 
 

@@ -15,6 +15,7 @@ from .checkpoints import Checkpoints
 from .publishing import Keeps, Render
 from .state import State
 from .supervised import Supervised, Terms
+from .turns import Published
 
 
 #: Seconds before a failed trigger is started again: the first time, and at the most.
@@ -33,8 +34,8 @@ class Supervisor:
 
     Triggers that can read their source again sleep while their channel is not watched, which ``watch`` says. With
     ``leases`` one worker of many runs a trigger, and publishing goes by them; ``check`` then raises for updates that
-    can't be published. Without them ``checkpoints`` remembers how far sources have been read. ``keeps`` says whether
-    anything is kept of a channel that was published to.
+    can't be published, and ``published`` is told of those that were. Without them ``checkpoints`` remembers how far
+    sources have been read. ``keeps`` says whether anything is kept of a channel that was published to.
 
     The pauses are in seconds. A trigger that ran for longer than the longest of them begins with the first again.
     """
@@ -46,6 +47,7 @@ class Supervisor:
         leases: Leases | None = None,
         checkpoints: Checkpoints | None = None,
         check: Callable[[Sequence[Update]], None] = lambda updates: None,
+        published: Published = lambda updates, receipts: None,
         watch: Callable[[str], Watch] = lambda channel: Watch(begun=True),
         keeps: Keeps = lambda channel, receipt: True,
         first_pause: float = FIRST_PAUSE,
@@ -54,7 +56,7 @@ class Supervisor:
     ) -> None:
         self._stopping = Event()
         pauses = (first_pause, longest_pause, alarm_pause)
-        self._terms = Terms(publish, leases, checkpoints, check, watch, keeps, *pauses, self._stopping)
+        self._terms = Terms(publish, leases, checkpoints, check, published, watch, keeps, *pauses, self._stopping)
         self._all: list[Supervised] = []
         self._greenlets: list[gevent.Greenlet] | None = None
 
@@ -63,9 +65,10 @@ class Supervisor:
         """What is known of each trigger."""
         return [each.state for each in self._all]
 
-    def add(self, trigger: Trigger, render: Render | None = None) -> None:
-        """Take a trigger in; it runs at once if the others do. ``render`` makes of each update what is published."""
-        self._all.append(Supervised(trigger, self._terms, render))
+    def add(self, trigger: Trigger, render: Render | None = None, *, kind: str = "") -> None:
+        """Take a trigger in; it runs at once if the others do. ``render`` makes of each update what is published;
+        ``kind`` is what its state says that it is."""
+        self._all.append(Supervised(trigger, self._terms, render, kind))
         if self._greenlets is not None:
             self._greenlets.append(gevent.spawn(self._all[-1].run))
 

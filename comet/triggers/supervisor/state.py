@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ...brokers import Receipt
 from ...core.update import Update
@@ -14,6 +14,7 @@ from ...core.update import Update
 #: Not started, or stopped with the worker; asleep while nobody watches; waiting while another worker runs it; running;
 #: failed, and about to be started again; alarm: somebody must mend something; ended by itself.
 Phase = Literal["stopped", "asleep", "waiting", "running", "failed", "alarm", "ended"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 #: So much of a position is shown: that of a query has the digest of each row.
@@ -30,6 +31,7 @@ class State:
     """
 
     name: str
+    kind: str = ""
     phase: Phase = "stopped"
     leader: bool = False
     position: str | None = None

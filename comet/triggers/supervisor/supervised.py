@@ -19,7 +19,7 @@ from .. import Rereads, Trigger
 from .checkpoints import Checkpoints
 from .publishing import Alone, Keeps, Noted, Render, source_of
 from .state import State
-from .turns import Turn
+from .turns import Published, Turn
 
 
 log = logging.getLogger("comet")
@@ -33,6 +33,7 @@ class Terms:
     leases: Leases | None
     checkpoints: Checkpoints | None
     check: Callable[[Sequence[Update]], None]
+    published: Published
     watch: Callable[[str], Watch]
     keeps: Keeps
     first_pause: float
@@ -44,11 +45,11 @@ class Terms:
 class Supervised:
     """Run it in a greenlet of its own, until the supervisor stops or the trigger ends by itself."""
 
-    def __init__(self, trigger: Trigger, terms: Terms, render: Render | None = None) -> None:
+    def __init__(self, trigger: Trigger, terms: Terms, render: Render | None = None, kind: str = "") -> None:
         self.trigger = trigger
         self.terms = terms
         self.render = render
-        self.state = State(trigger.name)
+        self.state = State(trigger.name, kind or type(trigger).__name__.lower())
 
     def run(self) -> None:
         try:
@@ -129,9 +130,10 @@ class Supervised:
 
     def _run_in_turn(self, leave: Event) -> bool:
         """Run it when it is this worker's turn. Returns whether it has ended by itself."""
-        assert self.terms.leases is not None
+        terms = self.terms
+        assert terms.leases is not None
         self.state.phase = "waiting"
-        turn = Turn(self.terms.leases, self.trigger.name, lambda: self._leave(leave), self.terms.check)
+        turn = Turn(terms.leases, self.trigger.name, lambda: self._leave(leave), terms.check, terms.published)
         try:
             if not turn.begin(leave) or leave.is_set():
                 return False

@@ -22,21 +22,32 @@ HOLDS = 7.0
 RENEWS = 2.0
 
 
+#: Told of what was published, and where it stands.
+Published = Callable[[Sequence[Update], Sequence[Receipt]], None]
+
+
 class Turn:
     """The wait for a lease, and its keeping while the trigger runs and publishes by it.
 
-    ``lost`` is called when it is another worker's. ``check`` raises for updates that can't be published.
+    ``lost`` is called when it is another worker's. ``check`` raises for updates that can't be published; ``published``
+    is told of those that were.
     """
 
     lasts = True
 
     def __init__(
-        self, leases: Leases, name: str, lost: Callable[[], None], check: Callable[[Sequence[Update]], None]
+        self,
+        leases: Leases,
+        name: str,
+        lost: Callable[[], None],
+        check: Callable[[Sequence[Update]], None],
+        published: Published = lambda updates, receipts: None,
     ) -> None:
         self.leases = leases
         self.name = name
         self.lost = lost
         self.check = check
+        self.published = published
         self.lease: Lease | None = None
         self._keeper: gevent.Greenlet | None = None
         self._refusal = ""
@@ -68,7 +79,9 @@ class Turn:
         if self.lease is None:
             raise LeaseLost(f"another worker runs {self.name} now.")
         self.check(updates)
-        return self.leases.publish_under(self.lease, updates, checkpoint)
+        receipts = self.leases.publish_under(self.lease, updates, checkpoint)
+        self.published(updates, receipts)
+        return receipts
 
     def checkpoint(self) -> str | None:
         return self.leases.checkpoint(self.name)

@@ -38,8 +38,6 @@ def publish(name: str) -> tuple[dict[str, object], int]:
     environ = request.environ
     media_type, event, key = environ.get("CONTENT_TYPE") or TEXT, _event(), environ.get("HTTP_IDEMPOTENCY_KEY")
     _check_text(check_type(media_type))
-    if event is not None:
-        check_event(event)
     if key is not None:
         check_key(key)
     data = bodies.read(comet.settings.max_update)
@@ -122,12 +120,14 @@ def _check_charset(media_type: str) -> None:
 
 
 def _event() -> str | None:
-    for where, text in (("event", parameters.utf8(request, "event")), ("Comet-Event", _event_header())):
+    """The event's name: by the query, else by the header. Neither may be wrong."""
+    event = None
+    for where, text in (("Comet-Event", _event_header()), ("event", parameters.utf8(request, "event"))):
         if text == "":
             raise BadRequest(f"{where} is empty: leave it out, or name the event.")
         if text is not None:
-            return text
-    return None
+            event = check_event(text)
+    return event
 
 
 def _event_header() -> str | None:
@@ -165,7 +165,10 @@ def _of_line(line: bytes, most: int) -> Update:
     data = _data(fields["data"], fields.get("encoding"))
     if len(data) > most:
         raise TooLarge(f"{len(data)} bytes; an update has at most {most} (COMET_MAX_UPDATE).")
-    update = Update(fields["channel"], data, fields.get("type") or TEXT, fields.get("event"), fields.get("key"))
+    media_type = fields.get("type")
+    update = Update(
+        fields["channel"], data, TEXT if media_type is None else media_type, fields.get("event"), fields.get("key")
+    )
     _check_text(update.type)
     return update
 

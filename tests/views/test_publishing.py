@@ -129,7 +129,8 @@ def test_a_wrong_event_name(client: Client, event: str) -> None:
 
     raw = unquote_to_bytes(event).decode("latin-1")
     if not set(raw) & set("\r\n\0") and raw == raw.strip():
-        assert_problem(client.post("/channels/x", "x", {"Comet-Event": raw}), 400)
+        for query in ("", "?event=right"):
+            assert_problem(client.post(f"/channels/x{query}", "x", {"Comet-Event": raw}), 400)
     assert_problem(client.get("/channels/x/info"), 404)
 
 
@@ -273,6 +274,7 @@ def test_a_batch_of_nothing_new(client: Client) -> None:
         ('{"channel":"x","data":"a","key":""}', 400, "idempotency key"),
         ('{"channel":"x","data":"a","key":"é"}', 400, "idempotency key"),
         ('{"channel":"x","data":"a","type":"text"}', 400, "media type"),
+        ('{"channel":"x","data":"a","type":""}', 400, "media type"),
         ('{"channel":"x","data":"a","type":"a/b\\r\\nX: y"}', 400, "media type"),
         ('{"channel":"x","data":"a","type":"text/plain; charset=latin-1"}', 415, "send utf-8"),
         ('{"channel":"x","data":"a","encoding":"hex"}', 400, "base64 is the only one"),

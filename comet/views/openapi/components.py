@@ -47,6 +47,8 @@ _ID_OR_NULL = {"anyOf": [_ID, {"type": "null"}]}
 _ENDS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 _BLANKS = r" \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 
+_BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+
 SCHEMAS: dict[str, Schema] = {
     "Id": {
         "type": "string",
@@ -136,7 +138,11 @@ SCHEMAS: dict[str, Schema] = {
             "encoding": {"enum": ["base64", None]},
             "key": {"type": ["string", "null"], "pattern": _whole(KEY.pattern)},
         },
-    ),
+    )
+    | {
+        "if": {"required": ["encoding"], "properties": {"encoding": {"const": "base64"}}},
+        "then": {"properties": {"data": {"pattern": _whole(_BASE64)}}},
+    },
     "Batch": _object("The broker has all of them.", {"count": _COUNT, "duplicates": _COUNT, "first": _ID, "last": _ID}),
     "Sup": _object(
         "Which channels have changed of late, by the Simple Update Protocol.",

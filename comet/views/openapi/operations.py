@@ -24,7 +24,8 @@ READING = ("since", "Last-Event-ID", "last")
 CREDENTIALS = ("400", "401", "403")
 #: The parameters of one wire; its channels are as many as fit.
 OWN = {"sse": ("envelope",), "jsonp": ("callback",), "iframe": ("origin",)}
-BODY = ("408", "413", "415", "429", "503")
+FULL = ("429", "503")
+BODY = ("408", "413", "415", *FULL)
 
 
 def operation(
@@ -41,7 +42,7 @@ def operation(
     if takes:
         found["parameters"] = [ref("parameters", name) for name in takes]
     if body is not None:
-        found["requestBody"] = {"required": True, "content": body}
+        found["requestBody"] = body
     found["responses"] = answers | {status: ref("responses", status) for status in refusals}
     return found
 
@@ -66,7 +67,7 @@ def _subscription(kind: str) -> Schema:
         "get": operation(
             (wire.__doc__ or kind).partition("\n")[0],
             {"200": answer(_lasts(kind), {_essence(kind): _content(kind)}, "Comet-Cursor")},
-            (*CREDENTIALS, "503"),
+            (*CREDENTIALS, *FULL),
             security=STRANGER if kind in ("jsonp", "iframe") else SUBSCRIBER,
             takes=takes,
         )
@@ -113,10 +114,13 @@ PATHS: dict[str, Any] = {
             (*CREDENTIALS, *BODY),
             security=PUBLISHER,
             body={
-                "application/x-ndjson": {
-                    "schema": TEXT | {"description": "A JSON object a line, as the schema BatchLine."},
-                    "example": '{"channel":"orders","data":"7 boxes"}\n{"channel":"orders","data":"8 boxes"}\n',
-                }
+                "required": True,
+                "content": {
+                    "application/x-ndjson": {
+                        "schema": TEXT | {"description": "A JSON object a line, as the schema BatchLine."},
+                        "example": '{"channel":"orders","data":"7 boxes"}\n{"channel":"orders","data":"8 boxes"}\n',
+                    }
+                },
             },
         ),
     },
@@ -130,7 +134,7 @@ PATHS: dict[str, Any] = {
                     "Comet-Cursor",
                 )
             },
-            (*CREDENTIALS, "503"),
+            (*CREDENTIALS, *FULL),
             security=SUBSCRIBER,
             takes=("channels", *READING, "rate", "timeout", "limit", "envelope"),
         ),
@@ -143,7 +147,14 @@ PATHS: dict[str, Any] = {
             (*CREDENTIALS, *BODY),
             security=PUBLISHER,
             takes=("channel", "event", "Comet-Event", "Idempotency-Key"),
-            body={"text/plain": {"schema": TEXT}, "application/json": {"schema": {}}, "*/*": {"schema": BINARY}},
+            body={
+                "description": "The data. It may be empty.",
+                "content": {
+                    "text/plain": {"schema": TEXT},
+                    "application/json": {"schema": {}},
+                    "*/*": {"schema": BINARY},
+                },
+            },
         ),
         "delete": operation(
             "Delete: forget the history, tell and end the subscribers.",

@@ -186,6 +186,14 @@ PATHS: dict[str, Any] = {
             takes=("channel",),
         )
     },
+    "/metrics": {
+        "get": operation(
+            "What has been counted, for Prometheus; summed over the workers.",
+            {"200": answer("The metrics.", {"text/plain": TEXT, "application/openmetrics-text": TEXT})},
+            CREDENTIALS,
+            security=ADMIN,
+        )
+    },
     "/sup.json": {
         "get": operation(
             "Which channels have changed of late, by the Simple Update Protocol.",

@@ -21,6 +21,8 @@ STOPPING = "stopping"
 DELETED = "deleted"
 #: The token that it rested on has ended.
 EXPIRED = "expired"
+#: The token that it rested on was revoked.
+REVOKED = "revoked"
 #: It had as much as a response of its wire may hold; its client comes back by itself.
 FULL = "full"
 #: Its peer took nothing for COMET_WRITE_TIMEOUT, or was still being written to when the drain was over.
@@ -30,7 +32,7 @@ ERROR = "error"
 #: A poll that was answered. It has no line: the access log has one.
 ANSWERED = "answered"
 
-ENDS_OF_STREAMS = (GONE, STOPPING, DELETED, EXPIRED, FULL, CUT, ERROR)
+ENDS_OF_STREAMS = (GONE, STOPPING, DELETED, EXPIRED, REVOKED, FULL, CUT, ERROR)
 ENDS_OF_POLLS = (GONE, CUT, ANSWERED)
 
 
@@ -50,8 +52,8 @@ def tell(subscription: Subscription, reason: str, *, begun: float, address: str)
         "peer": address,
     }
     log.info(
-        "comet: a stream ended: %(reason)s, %(wire)s of %(channels)s, %(seconds)g s, %(updates)d updates, "
-        "%(bytes)d bytes, last %(last)s, peer %(peer)s",
+        "comet: a stream has ended: %(reason)s, wire %(wire)s, channels %(channels)s, %(seconds).1f s, "
+        "updates %(updates)d, bytes %(bytes)d, last %(last)s, peer %(peer)s",
         fields,
         extra={"fields": fields},
     )

@@ -23,6 +23,7 @@ from typing import Any
 from gunicorn.errors import AppImportError
 
 from .core.errors import SettingsError
+from .logs import LOGGERS
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
 from .tallies import lay_down
 
@@ -61,7 +62,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "bind": settings.bind,
         "workers": settings.workers,
         "worker_class": "gevent",
-        "logger_class": "comet.logs.Logger",
+        "logger_class": LOGGERS[settings.log],
+        "loglevel": settings.log_level,
         # Above the cap of streams: a full server still answers publishers and health checks.
         "worker_connections": settings.max_streams + FREE_CONNECTIONS,
         "backlog": 4096,

@@ -64,6 +64,8 @@ class Settings:
     publish_rate: float = 0.0
     publish_bytes_rate: int = 0
     direct_writes: bool = True
+    log: str = "text"
+    log_level: str = "info"
     demo: bool = False
     public_url: str = ""
     flask_sse: tuple[str, ...] = ()

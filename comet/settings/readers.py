@@ -74,6 +74,15 @@ def text(key: str, value: Any) -> str:
     return value.strip()
 
 
+def one_of(*words: str) -> Reader:
+    def read(key: str, value: Any) -> str:
+        if value not in words:
+            refuse(key, value, f"{', '.join(words[:-1])} or {words[-1]}")
+        return str(value)
+
+    return read
+
+
 def texts(key: str, value: Any) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
@@ -227,6 +236,8 @@ READERS: dict[str, Reader] = {
     "publish_rate": number(0, 1e9, "updates a second", whole=False),
     "publish_bytes_rate": number(0, 1 << 40, "bytes a second"),
     "direct_writes": flag,
+    "log": one_of("text", "json"),
+    "log_level": one_of("debug", "info", "warning", "error", "critical"),
     "demo": flag,
     "public_url": url,
     "flask_sse": prefixes,

@@ -12,9 +12,11 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from ..core.errors import CometError, TooManyChannels, Unauthorized, Unavailable
 from ..core.redaction import redact
 from ..core.ring import REMEMBERED
+from .current import worker
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    worker().controller.counts.refusals[status] += 1
     title = responses.get(status, "Error")
     # What was sent is quoted where it was wrong; a token in the wrong place is not.
     fields = {"type": "about:blank", "title": title, "status": status, "detail": redact(detail)}

@@ -12,7 +12,7 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
 * ``metrics``: what ``GET /metrics`` tells; ``tallies``: what the workers of one server have counted
-* ``access``: who may; ``tokens``: what a signed token grants
+* ``access``: who may; ``tokens``: what a signed token grants; ``revocations``: which of them are called back
 * ``limits``: what one address, token or publisher is given
 * ``refusals``: when to come back; ``broker_url``: which broker; ``sources``: which triggers
 * ``streams``: the generators

@@ -13,7 +13,6 @@ refused, and one that fails is Unauthorized.
 from __future__ import annotations
 
 import hmac
-import math
 import re
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -38,7 +37,8 @@ _FORWARDING = ("HTTP_FORWARDED", "HTTP_X_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA
 
 
 class Access:
-    """The rules of one app. ``open``: requests from this machine need no credential (see ``_check_open``)."""
+    """The rules of one app. ``open``: requests from this machine need no credential (see ``_check_open``).
+    ``check_revoked`` raises Unauthorized for the jti of a token that was revoked."""
 
     def __init__(
         self,
@@ -46,19 +46,21 @@ class Access:
         *,
         keys: Sequence[str] = (),
         tokens: Tokens | None = None,
+        check_revoked: Callable[[str], None] = lambda jti: None,
         open: bool = False,
         origins: Sequence[str] = (),
     ) -> None:
         self.rules = rules
         self.keys = [key.encode() for key in keys]
         self.tokens = tokens or Tokens()
+        self.check_revoked = check_revoked
         self.open = open
         self.origins = tuple(origins)
         self.authorize: Authorize | None = None
 
-    def check_subscribe(self, channels: Sequence[str], *, cookies: bool = True) -> float:
-        """Raise Unauthorized or Forbidden if this request may not read these channels. Return when it no longer may,
-        in seconds since 1970: the end of the token that let it in.
+    def check_subscribe(self, channels: Sequence[str], *, cookies: bool = True) -> Token:
+        """Raise Unauthorized or Forbidden if this request may not read these channels. Return the token that let it in,
+        on which what follows rests; NO_TOKEN: it rests on none.
 
         ``cookies`` False: they are no credential here, since other sites can make a browser send them.
         """
@@ -70,7 +72,7 @@ class Access:
         if self.authorize and lacking and not self._ask("subscribe", lacking, cookies=cookies):
             raise Forbidden(f"you may not subscribe to {', '.join(lacking)}: the application's authorize said no.")
         needed = private or (self.authorize and len(lacking) < len(channels))
-        return token.expires if needed else math.inf
+        return token if needed else NO_TOKEN
 
     def _refuse_private(self, name: str, token: Token) -> NoReturn:
         if token is not NO_TOKEN:
@@ -131,6 +133,22 @@ class Access:
         other = f", or a signed token with {_claim(action, *channels)}" if self.tokens and action == "publish" else ""
         raise Unauthorized(f"this takes the publish key: send the header Authorization: Bearer KEY{other}.")
 
+    def check_page(self) -> None:
+        """Raise Unauthorized or Forbidden if this request may not see a page of administration.
+
+        As ``check_write("admin", [])``; besides, the key may be the password of HTTP Basic, whoever the user is: a
+        browser can ask for that. It then sends it for pages of other sites, too: these may lead here, but not look in.
+        """
+        shown = request.authorization
+        if shown and shown.type == "basic" and _among((shown.password or "").encode(), self.keys):
+            return None if request.headers.get("Sec-Fetch-Dest") == "document" else check_same_origin(request)
+        try:
+            self.check_write("admin", [])
+        except Unauthorized as error:
+            if not self.keys:
+                raise
+            raise Unauthorized(f"{error} In a browser: any user name, and the key as the password.") from error
+
     def _check_token(self, token: Token, action: str, channels: Sequence[str]) -> None:
         lacking = token.lacks(action, channels)
         if not lacking and token.grants.get(action):
@@ -167,7 +185,12 @@ class Access:
             shown = request.cookies.getlist(COOKIE)
         if len(shown) > 1:
             raise BadRequest(f"{len(shown)} tokens in one request (Authorization, ?{PARAMETER}=, {COOKIE}): send one.")
-        return self.tokens.read(shown[0]) if shown else NO_TOKEN
+        if not shown:
+            return NO_TOKEN
+        token = self.tokens.read(shown[0])
+        if token.jti:
+            self.check_revoked(token.jti)
+        return token
 
     def _shown(self) -> list[str]:
         header = request.headers.get("Authorization", "")

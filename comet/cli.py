@@ -6,6 +6,7 @@ What runs here becomes gunicorn's master, which is not patched: nothing here may
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -101,7 +102,8 @@ def _show_live(server: Any) -> None:
 @click.option(
     "--expires", default="1h", show_default=True, metavar="TIME", help="How long it is good: 30s, 15m, 1h, 7d."
 )
-def token(publish: tuple[str, ...], subscribe: tuple[str, ...], expires: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Tell its jti, too: by that it is revoked (DELETE /tokens/JTI).")
+def token(publish: tuple[str, ...], subscribe: tuple[str, ...], expires: str, as_json: bool) -> None:
     """Make a signed token, with the first key of COMET_JWT_KEY.
 
     For example:
@@ -113,10 +115,12 @@ def token(publish: tuple[str, ...], subscribe: tuple[str, ...], expires: str) ->
         _fail("COMET_JWT_KEY is not set: it is what tokens are signed with. openssl rand -hex 32 makes one.", WRONG)
     if not publish and not subscribe:
         _fail("such a token would grant nothing: name channels with --publish or --subscribe.", WRONG)
+    seconds, jti = _seconds(expires), tokens.new_jti()
     try:
-        click.echo(tokens.make(secrets[0], publish=publish, subscribe=subscribe, seconds=_seconds(expires)))
+        made = tokens.make(secrets[0], publish=publish, subscribe=subscribe, seconds=seconds, jti=jti)
     except (BadRequest, SettingsError) as error:
         _fail(str(error), WRONG)
+    click.echo(json.dumps({"token": made, "jti": jti}) if as_json else made)
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

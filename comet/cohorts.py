@@ -46,8 +46,9 @@ class Subscription:
     stops, and it says goodbye), it is ``expiring`` (its token ends soon, or has ended), or it is ``beating`` (it has
     been silent for long enough). ``rest`` are bytes that it was being written when its socket was full; they go out
     before all else. ``wire`` None: a reader in this process, that takes updates as they are. ``peer`` None: only its
-    greenlet writes to it. ``expires`` is the end of its token, in seconds since 1970. ``updates`` and ``bytes`` are
-    what it has been written; while it stands in a cohort, what that has been written comes on top.
+    greenlet writes to it. ``expires`` is the end of its token, in seconds since 1970, and ``jti`` what that is revoked
+    by. ``updates`` and ``bytes`` are what it has been written; while it stands in a cohort, what that has been written
+    comes on top.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Subscription:
         "expiring",
         "gone",
         "greenlet",
+        "jti",
         "leaving",
         "peer",
         "position",
@@ -68,12 +70,18 @@ class Subscription:
     )
 
     def __init__(
-        self, position: Position, wire: Wire | None = None, peer: Peer | None = None, expires: float = math.inf
+        self,
+        position: Position,
+        wire: Wire | None = None,
+        peer: Peer | None = None,
+        expires: float = math.inf,
+        jti: str = "",
     ) -> None:
         self.position = position
         self.wire = wire
         self.peer = peer
         self.expires = expires
+        self.jti = jti
         self.expiring = False
         self.state: State = wire.initial if wire else None
         self.cohort: Cohort | None = None

@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 import gevent
 
@@ -62,7 +62,7 @@ class Controller:
         self.check_room()
         self.streams.add(subscription)
         self.counts.opens[subscription.kind] += 1
-        if subscription.expires < math.inf:
+        if subscription.expires < math.inf or subscription.jti:
             self._expiries.add(subscription)
         for name in subscription.names:
             if name not in self._subscribers:
@@ -77,7 +77,7 @@ class Controller:
             return
         self.streams.remove(subscription)
         self.counts.closes[subscription.kind, reason] += 1
-        if subscription.expires < math.inf:
+        if subscription.expires < math.inf or subscription.jti:
             self._expiries.remove(subscription)
         self._cohorts.leave(subscription)
         for name in subscription.names:
@@ -91,6 +91,17 @@ class Controller:
         """The subscriber's peer has gone: wake it, so that it ends."""
         subscription.gone = True
         self._cohorts.wake_one(subscription)
+
+    @property
+    def revoked(self) -> Set[str]:
+        """The jti of tokens that are good no more, as far as this worker knows."""
+        return self._expiries.revoked
+
+    def revoke(self, jti: str) -> None:
+        """End everybody who rests on this token, now and from now on."""
+        for stream in self._expiries.revoke(jti):
+            self._cohorts.wake_one(stream)
+            breathe()
 
     def update(self, entries: Sequence[Entry]) -> list[Receipt]:
         """Publish these entries, all or none. They are in the log when this returns; delivering comes after."""
@@ -229,6 +240,20 @@ class Controller:
                     self.wait(subscription)
         finally:
             self.remove(subscription, reason)
+
+    def follow(self, channel: str) -> Iterator[Page]:
+        """The pages of one of comet's own channels from the beginning of the log, for ever: for a greenlet of the
+        worker's own, which is no stream. An empty page that has no ``more``: that is all there is yet."""
+        self.log.open(channel)
+        reader = Subscription(Position((channel,), 0, self.log.epoch))
+        try:
+            while True:
+                page = self.read(reader)
+                yield page
+                if not page.more:
+                    self.wait(reader)
+        finally:
+            self._cohorts.leave(reader)
 
     # Life.
 

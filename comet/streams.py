@@ -24,7 +24,8 @@ from .core.errors import Unavailable
 from .core.log import Entry, Page, Start
 from .core.update import Update
 from .core.wire import Poll, Wire
-from .ends import ANSWERED, CUT, DELETED, ERROR, EXPIRED, FULL, GONE, STOPPING, tell
+from .ends import ANSWERED, CUT, DELETED, ERROR, EXPIRED, FULL, GONE, REVOKED, STOPPING, tell
+from .frames import Frame
 from .peers import Peer
 
 
@@ -96,18 +97,18 @@ def streaming(
     peer: Peer,
     *,
     expires: float = math.inf,
+    jti: str = "",
     rate: float | None = None,
     address: str = "",
 ) -> Chunks:
     """A response that goes on until its client leaves, a channel is closed, the worker stops, or the time comes when
-    the token that it rests on ``expires``. News is written at most ``rate`` times a second. ``address``: the client's,
-    for the log."""
+    the token that it rests on ``expires``, or is revoked by its ``jti``. News is written at most ``rate`` times a
+    second. ``address``: the client's, for the log."""
     # A stream that ends after so many bytes looks itself, and so does one that has a rate.
     shared = wire.longest is None and rate is None
-    subscription = Subscription(start.position, wire, peer if shared else None, expires)
+    subscription = Subscription(start.position, wire, peer if shared else None, expires, jti)
     pace = Pace(rate) if rate is not None else None
     retry = random.randint(2000, 4000)
-    longest = wire.longest or math.inf
     begun, reason = time.monotonic(), GONE
     try:
         controller.add(subscription)
@@ -128,8 +129,8 @@ def streaming(
         peer.written()
         controller.wrote(subscription, len(first), len(start.entries) + (frame.updates if frame else 0))
         del start, first  # else what they have of the history would be kept as long as the stream lasts
-        if frame is not None and (frame.ended or subscription.bytes >= longest):
-            reason = DELETED if frame.ended else FULL
+        reason = _end_after(frame, subscription)
+        if reason != GONE:
             return
         if pace is not None:
             pace.written()
@@ -139,9 +140,9 @@ def streaming(
                 peer.push(rest)
             if subscription.expiring:
                 subscription.expiring = False
-                seconds = expires - time.time()
+                seconds = subscription.expires - time.time()
                 if seconds <= 0:
-                    reason = EXPIRED
+                    reason = REVOKED if jti in controller.revoked else EXPIRED
                 if notice := _notice(wire, seconds):
                     peer.writing()
                     yield notice
@@ -158,8 +159,8 @@ def streaming(
                     yield frame.text
                     peer.written()
                     controller.wrote(subscription, len(frame.text), frame.updates)
-                if frame.ended or subscription.bytes >= longest:
-                    reason = DELETED if frame.ended else FULL
+                reason = _end_after(frame, subscription)
+                if reason != GONE:
                     return
                 if frame.more:
                     turn()  # a long history must not keep the others waiting
@@ -196,9 +197,12 @@ def streaming(
         peer.writing()
 
 
-def one_shot(controller: Controller, wire: Poll, start: Start, peer: Peer, *, timeout: float, limit: int) -> Chunks:
-    """A response that is written at once when there is something to tell, or after ``timeout`` seconds."""
-    subscription = Subscription(start.position, wire)
+def one_shot(
+    controller: Controller, wire: Poll, start: Start, peer: Peer, *, timeout: float, limit: int, jti: str = ""
+) -> Chunks:
+    """A response that is written at once when there is something to tell, after ``timeout`` seconds, or when the token
+    that it rests on is revoked by its ``jti``."""
+    subscription = Subscription(start.position, wire, jti=jti)
     reason = GONE
     try:
         controller.add(subscription)
@@ -243,6 +247,14 @@ def _first(wire: Poll, start: Start, limit: int) -> tuple[bytes, int]:
     return wire.answer(entries, None, Cursor(start.position.epoch, start.position.seq)), len(entries)
 
 
+def _end_after(frame: Frame | None, subscription: Subscription) -> str:
+    """Why a stream ends that has been written this; GONE: it does not, before its client leaves."""
+    if frame is None:
+        return GONE
+    longest = subscription.wire.longest if subscription.wire else None
+    return DELETED if frame.ended else FULL if longest is not None and subscription.bytes >= longest else GONE
+
+
 def _notice(wire: Wire, seconds: float) -> bytes:
     """What is written when a token ends in so many seconds, or has ended."""
     if seconds > 0:
@@ -255,6 +267,6 @@ def _wait(controller: Controller, subscription: Subscription, deadline: float, l
     while True:
         page = controller.read(subscription, size=ANSWER, limit=limit)
         left = deadline - time.monotonic()
-        if page or subscription.gone or subscription.leaving or left <= 0:
+        if page or subscription.called or left <= 0:
             return page
         controller.wait(subscription, left)

@@ -7,6 +7,8 @@ nothing: it must name the algorithm of a key, and be signed with that. Nothing o
 from __future__ import annotations
 
 import math
+import re
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,9 @@ LEEWAY = 5.0
 #: What a token may grant.
 GRANTS = ("publish", "subscribe")
 
+#: A token's name for itself, by which it is revoked: it stands in an address, where . and .. would be lost.
+JTI = re.compile(r"[!-\-0-~][!-.0-~]{0,127}")
+
 # Later than this nobody counts seconds.
 _NEVER = 1e12
 
@@ -33,11 +38,13 @@ Key = tuple[str, Any]
 @dataclass(frozen=True, slots=True)
 class Token:
     """A genuine token: for each action the channels it grants, as names or prefixes ending in ``*``; and its end, in
-    seconds since 1970. ``name`` is for counting: tokens are told apart by the claim jti, else sub, else as a whole."""
+    seconds since 1970. ``name`` is for counting: tokens are told apart by the claim jti, else sub, else as a whole.
+    ``jti``: by this it is revoked; empty: it can't be."""
 
     grants: Mapping[str, Sequence[str]] = field(default_factory=dict)
     expires: float = math.inf
     name: str = ""
+    jti: str = ""
 
     def lacks(self, action: str, channels: Sequence[str]) -> list[str]:
         """The channels that it does not grant."""
@@ -78,7 +85,7 @@ class Tokens:
         expires = _number(claims, "exp")
         if not expires > time.time():
             raise Unauthorized(f"the token has expired {time.time() - expires:.0f} seconds ago (its claim exp).")
-        return Token(_grants(claims.get("comet", {})), expires, _name(claims, text))
+        return Token(_grants(claims.get("comet", {})), expires, _name(claims, text), _jti(claims))
 
     def _claims(self, text: str) -> dict[str, Any]:
         import jwt
@@ -102,9 +109,30 @@ class Tokens:
         raise Unauthorized("the token's signature fits none of this server's keys.")
 
 
-def make(secret: str, *, publish: Sequence[str] = (), subscribe: Sequence[str] = (), seconds: float = 3600) -> str:
-    """A token that grants this for so long. Raises BadRequest for what is no name and no prefix; SettingsError where
-    PyJWT is missing."""
+def check_jti(jti: str) -> str:
+    """Return a token's jti. Raises BadRequest where it is none by which a token could be revoked."""
+    if not JTI.fullmatch(jti):
+        raise BadRequest(
+            f"{jti[:40]!r} is not a token's jti: 1 to 128 printable ASCII characters without blanks and slashes, "
+            "not beginning with a dot."
+        )
+    return jti
+
+
+def new_jti() -> str:
+    return secrets.token_hex(16)
+
+
+def make(
+    secret: str,
+    *,
+    publish: Sequence[str] = (),
+    subscribe: Sequence[str] = (),
+    seconds: float = 3600,
+    jti: str | None = None,
+) -> str:
+    """A token that grants this for so long. ``jti`` None: a new one. Raises BadRequest for what is no name and no
+    prefix; SettingsError where PyJWT is missing."""
     _check_package("COMET_JWT_KEY")
     import jwt
 
@@ -114,7 +142,8 @@ def make(secret: str, *, publish: Sequence[str] = (), subscribe: Sequence[str] =
         action: list(patterns) for action, patterns in zip(GRANTS, (publish, subscribe), strict=True) if patterns
     }
     now = int(time.time())
-    return jwt.encode({"comet": granted, "iat": now, "exp": now + math.ceil(seconds)}, _bytes(secret), "HS256")
+    claims = {"jti": jti or new_jti(), "comet": granted, "iat": now, "exp": now + math.ceil(seconds)}
+    return jwt.encode(claims, _bytes(secret), "HS256")
 
 
 def _grants(claim: Any) -> dict[str, tuple[str, ...]]:
@@ -133,6 +162,15 @@ def _grants(claim: Any) -> dict[str, tuple[str, ...]]:
                 raise Unauthorized(f"the token's claim comet.{action}: {error}") from error
         grants[action] = tuple(patterns)
     return grants
+
+
+def _jti(claims: Mapping[str, Any]) -> str:
+    jti: str = claims.get("jti", "")  # what is no text has been refused
+    try:
+        return jti and check_jti(jti)
+    except BadRequest as error:
+        # Whoever gave it the name means to revoke it by that, and could not.
+        raise Unauthorized(f"the token's claim jti: {error}") from error
 
 
 def _name(claims: Mapping[str, Any], text: str) -> str:

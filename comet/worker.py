@@ -25,6 +25,7 @@ from .limits import Limits
 from .metrics import Metrics
 from .peers import Peers
 from .refusals import Refusals
+from .revocations import Revocations
 from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
 from .sources import make_trigger
 from .tokens import Tokens
@@ -62,10 +63,12 @@ class Worker:
         self.wire: Callable[..., Wire] = lru_cache(maxsize=1000)(self._wire)
         self.controller = Controller(broker, heartbeat=settings.heartbeat, max_streams=settings.max_streams)
         self.peers = Peers(write_timeout=settings.write_timeout)
+        self.revocations = Revocations(self.controller, self.publish)
         self.access = Access(
             settings.rules,
             keys=settings.publish_key,
             tokens=Tokens(settings.jwt_key, settings.jwt_public_key),
+            check_revoked=self.revocations.check,
             open=settings.open,
             origins=settings.allowed_origins,
         )
@@ -121,6 +124,8 @@ class Worker:
             self.started = True
             self._hub_thread, self._loop = _thread_id(), get_hub().loop
             self.controller.start()
+            if self.access.tokens:
+                self.revocations.start()
             self.peers.start()
             self.metrics.start(shared)
             self.triggers.start()
@@ -129,6 +134,7 @@ class Worker:
         """End the background greenlets at once. For tests and shells."""
         if self.started:
             self.triggers.stop()
+            self.revocations.stop()
             self.controller.stop()
             self.peers.stop()
             self.metrics.stop()

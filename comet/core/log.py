@@ -23,7 +23,7 @@ from .changes import Changes
 from .cursor import NOWHERE, Cursor
 from .ring import REMEMBERED, Ring
 from .rules import Rules
-from .update import Closed, Update
+from .update import Closed, Update, is_own
 
 
 Entry = Update | Closed
@@ -130,7 +130,7 @@ class Log:
         """Know a channel that exists in the broker already. Its entries after ``lost`` are appended next."""
         ring = self.open(name)
         ring.last = ring.lost = lost
-        self._exists(ring)
+        self._exists(name, ring)
 
     def restart(self, epoch: str) -> None:
         """Begin an empty log of another epoch. Every reader of the old one is told the gap."""
@@ -157,7 +157,7 @@ class Log:
             ring.append(entry)
         self.changes.note(entry)
         ring.idle_since = None
-        self._exists(ring)
+        self._exists(entry.channel, ring)
         self.head = entry.seq
         self.weight += ring.weight - before
         if self.weight > self.limit:
@@ -196,10 +196,10 @@ class Log:
             elif now - ring.idle_since >= ring.remembered and not ring.closed:
                 self.forget(name)
 
-    def _exists(self, ring: Ring) -> None:
+    def _exists(self, name: str, ring: Ring) -> None:
         if not ring.published:
             ring.published = True
-            self.published += 1
+            self.published += not is_own(name)
 
     def release(self, name: str) -> None:
         """The last subscriber of a channel has left: a name that was never published needs no record."""
@@ -214,7 +214,7 @@ class Log:
     def forget(self, name: str) -> None:
         """Drop a channel's record; the floor remembers for it what is lost."""
         ring = self.rings.pop(name)
-        self.published -= ring.published
+        self.published -= ring.published and not is_own(name)
         self.weight -= ring.weight
         self.floor = max(self.floor, ring.last)
 

@@ -30,12 +30,19 @@ class Rule:
     private: bool = False
 
 
+#: The channel of comet's own by which workers tell each other of revoked tokens.
+REVOKED = "comet.revoked"
+
+#: The rules of comet's own channels, where what holds for everybody's would lose something. Nothing there is too old.
+OWN = {REVOKED: Rule(history=100_000, history_bytes=1 << 30, history_seconds=1e10)}
+
+
 class Rules:
     """The table of rules: an exact name, or a prefix ending in ``*``; the longest match wins."""
 
     def __init__(self, default: Rule | None = None, declared: Mapping[str, Rule] | None = None) -> None:
         self.default = default or Rule()
-        self.names: dict[str, Rule] = {}
+        self.names: dict[str, Rule] = dict(OWN)
         prefixes: dict[str, Rule] = {}
         for pattern, rule in (declared or {}).items():
             if pattern.endswith("*"):

@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from ..core.errors import CometError
-from . import answers, bodies, metrics, openapi, problems, publishing, subscribing, sup
+from . import answers, bodies, metrics, openapi, problems, publishing, subscribing, sup, tokens
 from .current import worker
 
 
@@ -29,6 +29,7 @@ def make_blueprint(url_prefix: str | None = None) -> Blueprint:
     route("/channels", view_func=publishing.listing, methods=["GET"])
     route("/metrics", view_func=metrics.metrics, methods=["GET"])
     route("/openapi.json", view_func=openapi.openapi, methods=["GET"])
+    route("/tokens/<path:jti>", view_func=tokens.revoke, methods=["DELETE"])
     route("/healthz", view_func=healthz, methods=["GET"])
     route("/readyz", view_func=readyz, methods=["GET"])
     blueprint.after_request(finish)

@@ -15,6 +15,7 @@ from ..core.log import Start
 from ..core.wire import BY_TYPE, INERT, JSONP, SSE, WIRES, Envelope, Iframe, Poll, Wire
 from ..peers import FRAMINGS, Peer
 from ..streams import Body, Chunks, one_shot, refusal, streaming
+from ..tokens import Token
 from ..worker import Worker
 from . import limiting, parameters
 from .current import end_connection, worker
@@ -40,7 +41,10 @@ def subscribe(names: str, wire: str | None = None) -> Response:
     goes_round_cors = wire in ("jsonp", "iframe")
     if goes_round_cors:
         comet.access.check_site()
-    expires = comet.access.check_subscribe(channels, cookies=not goes_round_cors)
+    try:
+        token = comet.access.check_subscribe(channels, cookies=not goes_round_cors)
+    except Unavailable as error:
+        return _refused(comet, _make(comet, wire, channels), error)
     made = _make(comet, wire, channels)
     since, last = parameters.since(request), parameters.last(request)
     try:
@@ -51,7 +55,7 @@ def subscribe(names: str, wire: str | None = None) -> Response:
         return _refused(comet, made, error)
     framing = FRAMINGS.get(request.environ["SERVER_PROTOCOL"]) if comet.direct_writes else None
     peer = comet.peers.of(request.environ.get("gunicorn.socket"), framing)
-    body = _body(comet, made, start, peer, expires)
+    body = _body(comet, made, start, peer, token)
     response = Response(body, 200, _headers(comet, made, start), content_type=made.content_type)
     if request.method != "HEAD":
         if made.one_shot:
@@ -78,15 +82,16 @@ def _headers(comet: Worker, wire: Wire, start: Start) -> dict[str, str]:
     return headers
 
 
-def _body(comet: Worker, wire: Wire, start: Start, peer: Peer, expires: float) -> Chunks:
+def _body(comet: Worker, wire: Wire, start: Start, peer: Peer, token: Token) -> Chunks:
     """What the server iterates over. Nothing of it runs before that; on HEAD nothing at all."""
     if isinstance(wire, Poll):
         timeout = parameters.seconds(request, "timeout", comet.settings.poll_timeout, *parameters.TIMEOUTS)
-        timeout = min(timeout, expires - time.time())
+        timeout = min(timeout, token.expires - time.time())
         limit = parameters.whole(request, "limit", parameters.LIMIT, *parameters.LIMITS)
-        body = one_shot(comet.controller, wire, start, peer, timeout=timeout, limit=limit)
+        body = one_shot(comet.controller, wire, start, peer, timeout=timeout, limit=limit, jti=token.jti)
     else:
-        body = streaming(comet.controller, wire, start, peer, expires=expires, rate=parameters.rate(request))
+        rate = parameters.rate(request)
+        body = streaming(comet.controller, wire, start, peer, expires=token.expires, jti=token.jti, rate=rate)
     if request.method != "HEAD":
         try:
             comet.controller.check_room()

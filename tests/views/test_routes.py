@@ -16,6 +16,7 @@ ROUTES = [
     ("/channels/x/anything", "GET, HEAD, OPTIONS"),
     ("/channels/x/latest", "GET, HEAD, OPTIONS"),
     ("/channels/x/info", "GET, HEAD, OPTIONS"),
+    ("/tokens/x", "DELETE, OPTIONS"),
     ("/sup.json", "GET, HEAD, OPTIONS"),
     ("/openapi.json", "GET, HEAD, OPTIONS"),
     ("/healthz", "GET, HEAD, OPTIONS"),

@@ -114,7 +114,9 @@ class Store:
                 floor = db.execute("SELECT floor FROM state").fetchone()[0]
                 row = (floor, floor, 0, 0, 0)
             records[entry.channel] = Record(*row)
-        if new and db.execute("SELECT count(*) FROM channel").fetchone()[0] + new > self.options.max_channels:
+        # comet's own are nobody's.
+        sql = "SELECT count(*) FROM channel WHERE name NOT GLOB 'comet.*'"
+        if new and db.execute(sql).fetchone()[0] + new > self.options.max_channels:
             raise TooManyChannels(
                 f"{self.options.max_channels} channels exist already (COMET_MAX_CHANNELS); "
                 "one without history and subscribers is forgotten after 60 seconds."

@@ -8,6 +8,7 @@ from typing import Any
 from ...core.cursor import CURSOR
 from ...core.redaction import COOKIE, PARAMETER
 from ...core.update import CHANNEL, CONTROL_NAMES, KEY, TYPE
+from ...tokens import JTI
 from .. import parameters
 from ..sup import PERIODS, USUAL
 
@@ -192,6 +193,13 @@ def _between(kind: str, bounds: tuple[float, float]) -> Schema:
 PARAMETERS: dict[str, Schema] = {
     "channel": _channel(_CHANNEL),
     "channels": _channel(ref("schemas", "Channels")),
+    "jti": {
+        "name": "jti",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "maxLength": 128, "pattern": _whole(JTI.pattern)},
+        "description": "The claim jti of the token.",
+    },
     "since": _query(
         "since",
         {"type": "string"},

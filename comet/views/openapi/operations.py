@@ -186,6 +186,15 @@ PATHS: dict[str, Any] = {
             takes=("channel",),
         )
     },
+    "/tokens/{jti}": {
+        "delete": operation(
+            "Revoke a signed token: it is 401 from now on, and its streams end.",
+            {"204": answer("It is revoked. So it was, perhaps, before.")},
+            (*CREDENTIALS, "503"),
+            security=ADMIN,
+            takes=("jti",),
+        )
+    },
     "/metrics": {
         "get": operation(
             "What has been counted, for Prometheus; summed over the workers.",

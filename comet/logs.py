@@ -93,7 +93,3 @@ def _of_access(record: logging.LogRecord) -> dict[str, object]:
         "seconds": float(atoms["L"]),
         "agent": atoms["a"],
     }
-
-
-#: By COMET_LOG.
-LOGGERS = {"text": "comet.logs.Logger", "json": "comet.logs.JsonLogger"}

@@ -23,10 +23,12 @@ from typing import Any
 from gunicorn.errors import AppImportError
 
 from .core.errors import SettingsError
-from .logs import LOGGERS
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
 from .tallies import lay_down
 
+
+#: By COMET_LOG. Names only: they bring along what must be patched first.
+LOGGERS = {"text": "comet.logs.Logger", "json": "comet.logs.JsonLogger"}
 
 #: Where the workers of this server tell each other what they have counted; made by the master, known to its children.
 _shared: Path | None = None

@@ -416,8 +416,7 @@ def test_keep_alive_after_a_good_request(server: Server) -> None:
         connection.send(one + two).answer()
         assert connection.status == 201
         connection.send(b"")
-        while server.get("/channels/k/latest").text != "two":
-            time.sleep(0.01)
+        until(lambda: server.get("/channels/k/latest").text == "two")
         connection.send(get(b"/channels/k/info")).end()
     assert server.get("/channels/k/info").json()["stored"] == 2
 

@@ -90,15 +90,23 @@ def _body(comet: Worker, wire: Wire, start: Start, peer: Peer, token: Token) -> 
         limit = parameters.whole(request, "limit", parameters.LIMIT, *parameters.LIMITS)
         body = one_shot(comet.controller, wire, start, peer, timeout=timeout, limit=limit, jti=token.jti)
     else:
-        rate = parameters.rate(request)
-        body = streaming(comet.controller, wire, start, peer, expires=token.expires, jti=token.jti, rate=rate)
+        body = streaming(
+            comet.controller,
+            wire,
+            start,
+            peer,
+            expires=token.expires,
+            jti=token.jti,
+            rate=parameters.rate(request),
+            address=limiting.address(),
+        )
     if request.method != "HEAD":
         try:
             comet.controller.check_room()
         except Unavailable as error:
             if not _is_event_source(request, wire):
                 raise
-            return refusal(wire.goodbye(comet.refusals.retry(error)))
+            return refusal(_goodbye(comet, wire, error))
     return body
 
 
@@ -106,8 +114,13 @@ def _refused(comet: Worker, wire: Wire, error: Unavailable) -> Response:
     """The answer to a request that can't be served now."""
     if not _is_event_source(request, wire):
         raise error
-    text = wire.goodbye(comet.refusals.retry(error))
+    text = _goodbye(comet, wire, error)
     return Response(text, 200, {"Cache-Control": NOT_STORED}, content_type=wire.content_type)
+
+
+def _goodbye(comet: Worker, wire: Wire, error: Unavailable) -> bytes:
+    comet.controller.counts.refusals[error.status_hint] += 1
+    return wire.goodbye(comet.refusals.retry(error))
 
 
 def _varies(response: Response) -> Response:

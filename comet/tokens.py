@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from .core.errors import BadRequest, SettingsError, Unauthorized
+from .core.redaction import redact
 from .core.rules import check_pattern, matches
 
 
@@ -113,7 +114,7 @@ def check_jti(jti: str) -> str:
     """Return a token's jti. Raises BadRequest where it is none by which a token could be revoked."""
     if not JTI.fullmatch(jti):
         raise BadRequest(
-            f"{jti[:40]!r} is not a token's jti: 1 to 128 printable ASCII characters without blanks and slashes, "
+            f"{redact(jti)[:40]!r} is not a token's jti: 1 to 128 printable ASCII characters without blanks and slashes, "
             "not beginning with a dot."
         )
     return jti

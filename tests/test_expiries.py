@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from comet.cohorts import Subscription
@@ -9,8 +11,8 @@ from comet.core.log import Position
 from comet.expiries import WARNING, Expiries
 
 
-def stream(expires: float) -> Subscription:
-    return Subscription(Position(("a",), 0, "epoch0"), expires=expires)
+def stream(expires: float, jti: str = "") -> Subscription:
+    return Subscription(Position(("a",), 0, "epoch0"), expires=expires, jti=jti)
 
 
 def test_a_stream_is_due_twice() -> None:
@@ -37,6 +39,36 @@ def test_a_stream_that_begins_late(now: float) -> None:
     expiries.add(one)
     assert expiries.due(now) == [one]
     assert expiries.due(5001) == ([one] if now < 1000 else [])
+
+
+def test_a_token_that_is_revoked() -> None:
+    """Its streams are due at once, whether their token has an end or not, and never again; nobody else is."""
+    expiries = Expiries()
+    one, told, poll, other, plain = streams = [
+        stream(9e9, "x"), stream(1000.0, "x"), stream(math.inf, "x"), stream(9e9, "y"), stream(9e9)
+    ]  # fmt: skip
+    for each in streams:
+        expiries.add(each)
+    assert expiries.due(990) == [told]
+    assert set(expiries.revoke("x")) == {one, told, poll}
+    assert max(one.expires, poll.expires) < 9e9
+    assert [each.expiring for each in streams] == [True, True, True, False, False]
+    assert expiries.revoke("x") == []
+    assert set(expiries.due(1e10)) == {other, plain}
+    for each in streams:
+        expiries.remove(each)
+    assert not expiries._due and not expiries._by_jti
+
+
+def test_a_token_that_was_revoked_before() -> None:
+    """Who comes with it all the same is to be ended at once."""
+    expiries = Expiries()
+    assert expiries.revoke("x") == []
+    late = stream(9e9, "x")
+    expiries.add(late)
+    assert late.expiring
+    assert late.expires < 9e9
+    assert expiries.due(1e10) == []
 
 
 def test_a_stream_that_has_ended() -> None:

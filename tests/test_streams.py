@@ -17,6 +17,7 @@ from comet.core.log import Page, Position
 from comet.core.rules import Rule, Rules
 from comet.core.update import Update
 from comet.core.wire import NDJSON, SSE, Envelope, Poll, Text, Wire
+from comet.ends import REVOKED
 from comet.peers import NO_PEER
 from comet.settings import Settings
 from comet.streams import Body, Chunks, one_shot, streaming
@@ -120,8 +121,8 @@ def test_the_cursor_of_a_poll_is_of_the_epoch_that_it_has_read(with_cursor: bool
     assert json.loads(answer)["cursor"] == receipts[1].id
 
 
-@pytest.mark.parametrize(("wire", "room"), [(SSE, True), (NDJSON, True), (Text, False)])
-def test_the_token_of_a_stream_ends(wire: type[Wire], room: bool) -> None:
+@pytest.mark.parametrize(("wire", "can_tell"), [(SSE, True), (NDJSON, True), (Text, False)])
+def test_the_token_of_a_stream_ends(wire: type[Wire], can_tell: bool) -> None:
     """It is told shortly before where the wire has room for it; at the end it is told so, and ended, and has nothing
     more, although something new is there."""
     controller = Controller(MemoryBroker(), heartbeat=1)
@@ -131,16 +132,55 @@ def test_the_token_of_a_stream_ends(wire: type[Wire], room: bool) -> None:
     stream = streaming(controller, made, start, NO_PEER, expires=time.time() + 1.2)
     got: list[bytes] = []
     reader = gevent.spawn(got.extend, stream)
-    until(lambda: len(got) > room, sleep=gevent.sleep)
-    assert got[1:] == ([made.expiring(2)] if room else [])
+    until(lambda: len(got) > can_tell, sleep=gevent.sleep)
+    assert got[1:] == ([made.expiring(2)] if can_tell else [])
     controller.update([Update("a", b"news")])
     reader.join(10 * PATIENCE)
     controller.update([Update("a", b"more")])
     assert not controller.streams
-    assert b"news" in got[1 + room]
-    assert (len(got) > 2 + room) is room
-    assert not room or got[-1].startswith(made.expiring(0))
+    assert b"news" in got[1 + can_tell]
+    assert (len(got) > 2 + can_tell) is can_tell
+    assert not can_tell or got[-1].startswith(made.expiring(0))
     assert b"more" not in b"".join(got)
+    controller.stop()
+
+
+@pytest.mark.parametrize(("wire", "can_tell"), [(SSE, True), (NDJSON, True), (Text, False)])
+def test_the_token_of_a_stream_is_revoked(wire: type[Wire], can_tell: bool) -> None:
+    """It is told so as at the token's end, where the wire has room for it, and is ended; others go on."""
+    controller = Controller(MemoryBroker(), heartbeat=60)
+    controller.start()
+    start = controller.begin(("a",), None, None)
+    made = wire(("a",))
+    got: dict[str, list[bytes]] = {"x": [], "y": []}
+    readers = {
+        jti: gevent.spawn(into.extend, streaming(controller, made, start, NO_PEER, expires=time.time() + 600, jti=jti))
+        for jti, into in got.items()
+    }
+    until(lambda: all(got.values()), sleep=gevent.sleep)
+    controller.revoke("x")
+    readers["x"].join(10 * PATIENCE)
+    controller.update([Update("a", b"more")])
+    until(lambda: len(got["y"]) == 2, sleep=gevent.sleep)
+    assert len(got["x"]) == 1 + can_tell
+    assert not can_tell or got["x"][-1].startswith(made.expiring(0))
+    assert b"more" in got["y"][1]
+    assert controller.counts.closes[made.name, REVOKED] == 1
+    controller.stop()
+    gevent.killall(list(readers.values()))
+
+
+def test_the_token_of_a_poll_is_revoked() -> None:
+    """It is answered at once, with nothing."""
+    controller = Controller(MemoryBroker(), heartbeat=60)
+    controller.start()
+    start = controller.begin(("a",), None, None)
+    poll = one_shot(controller, Poll(("a",)), start, NO_PEER, timeout=60, limit=100, jti="x")
+    reader = gevent.spawn(list, poll)
+    until(lambda: controller.streams, sleep=gevent.sleep)
+    controller.revoke("x")
+    reader.join(10 * PATIENCE)
+    assert json.loads(reader.value[0])["updates"] == []
     controller.stop()
 
 

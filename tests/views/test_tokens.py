@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from flask import Flask, session
@@ -347,6 +348,102 @@ def test_a_key_beside_a_bad_token_for_administration(client: Client) -> None:
             headers = {**AUTH, "Content-Type": "application/x-ndjson"}
             assert_problem(client.ask(method, f"{path}?token={text}", headers, data=b""), 401, "the token")
     assert client.ask("DELETE", "/channels/secret", AUTH).status_code == 204
+
+
+# Revoking.
+
+
+def revoke(client: Client, jti: str, headers: Any = AUTH, query: str = "") -> Any:
+    return client.ask("DELETE", f"/tokens/{jti}{query}", headers)
+
+
+def test_a_revoked_token(client: Client) -> None:
+    """It is 401 for whatever it granted, however it comes; tokens of other names, and of none, are as good as before.
+    To revoke it once more is no mistake."""
+    everything: Any = {"publish": ["*"], "subscribe": ["*"]}
+    text, other, nameless = token(everything, jti="x"), token(everything, jti="y"), token(everything)
+    for send in WAYS:
+        assert send(client, "/channels/secret/poll", text).status_code == 200
+    for _ in range(2):
+        answer = revoke(client, "x")
+        assert (answer.status_code, answer.data) == (204, b"")
+        for send in WAYS:
+            for path in ("/channels/secret/poll", "/channels/open.x/latest", "/channels/open.x/info"):
+                assert_problem(send(client, path, text), 401, "the token has been revoked")
+                assert send(client, path, other).status_code == 200
+                assert send(client, path, nameless).status_code == 200
+        assert_problem(publish(client, "x", text), 401, "the token has been revoked")
+        assert publish(client, "x", other).status_code == publish(client, "x", nameless).status_code == 201
+    assert_problem(client.ask("POST", f"/channels/x?token={text}", AUTH, data=b"x"), 401, "revoked")
+
+
+def test_the_stream_of_a_revoked_token(client: Client) -> None:
+    """It is told that its token has ended, and ends. One that needed no token goes on."""
+    text = token({"subscribe": ["*"]}, jti="x")
+    chunks = client.stream(f"/channels/secret/ndjson?last=0&token={text}")
+    free = client.stream(f"/channels/open.x/ndjson?last=0&token={text}")
+    assert next(chunks) == next(free) == b""
+    assert revoke(client, "x").status_code == 204
+    assert b"".join(chunks).startswith(b'{"expiring":0}\n')
+    client.publish("open.x", "on and on")
+    assert b"on and on" in next(free)
+    free.close()
+
+
+def test_who_may_revoke(client: Client) -> None:
+    """The key; no token, whatever it grants, and nothing beside a credential that fails."""
+    everything = token({"publish": ["*"], "subscribe": ["*"], "admin": ["*"]}, jti="x")
+    assert_problem(revoke(client, "x", ()), 401, "publish key")
+    assert_problem(revoke(client, "x", {"Authorization": "Bearer wrong"}), 401, "the token")
+    assert_problem(revoke(client, "x", {"Authorization": f"Bearer {everything}"}), 403, "may not admin")
+    assert_problem(revoke(client, "x", {"Cookie": f"comet_token={everything}"}), 403, "may not admin")
+    assert_problem(revoke(client, "x", (), f"?token={everything}"), 403, "may not admin")
+    assert_problem(revoke(client, "x", AUTH, "?token=garbage"), 401, "the token")
+    assert by_header(client, "/channels/secret/poll", everything).status_code == 200
+
+
+@pytest.mark.parametrize("jti", ["%20", "a%20b", "a/b", "a%2Fb", ".x", "%2E%2E", "x" * 129, "%C3%A4", "%FF"])
+def test_what_names_no_token(client: Client, jti: str) -> None:
+    """It is 400, and the detail says what would have been right."""
+    assert_problem(revoke(client, jti), 400, "1 to 128 printable ASCII characters")
+
+
+def test_a_token_in_place_of_its_name(client: Client) -> None:
+    """It is refused, and not repeated."""
+    text = token({"publish": ["*"], "subscribe": ["*"]}, jti="x")
+    answer = revoke(client, text)
+    assert_problem(answer, 400, "jti")
+    assert text[:30] not in answer.text
+
+
+@pytest.mark.parametrize("jti", ["%25", "%3F", "a:b", "x" * 128, "~", "%22", "a+b="])
+def test_a_name_with_what_an_address_has_to_escape(client: Client, jti: str) -> None:
+    """It is the token's own, as it is."""
+    text = token({"subscribe": ["*"]}, jti=unquote(jti))
+    assert by_header(client, "/channels/secret/poll", text).status_code == 200
+    assert revoke(client, jti).status_code == 204
+    assert_problem(by_header(client, "/channels/secret/poll", text), 401, "revoked")
+
+
+def test_what_the_channel_of_revocations_is_to_others(client: Client) -> None:
+    """It is no channel: nobody reads it, publishes to it, deletes it or is told of it, whatever they are granted."""
+    revoke(client, "x")
+    everything = token({"publish": ["*"], "subscribe": ["*"]})
+    for headers in (AUTH, {"Authorization": f"Bearer {everything}"}):
+        for method, path in (
+            ("GET", "/channels/comet.revoked/poll"),
+            ("GET", "/channels/comet.revoked/latest"),
+            ("POST", "/channels/comet.revoked"),
+            ("DELETE", "/channels/comet.revoked"),
+        ):
+            assert_problem(client.ask(method, path, headers, data=b""), 400, "reserved")
+    assert "comet." not in client.get("/channels", AUTH).text
+    assert "comet." not in client.get("/sup.json").text
+
+
+def test_revoking_with_open(serve: Serve) -> None:
+    """On one's own machine it takes no key; and where tokens need none, it does no harm."""
+    assert revoke(serve(open=True, publish_key=()), "x", ()).status_code == 204
 
 
 # In somebody else's app.

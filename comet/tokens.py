@@ -113,9 +113,10 @@ class Tokens:
 def check_jti(jti: str) -> str:
     """Return a token's jti. Raises BadRequest where it is none by which a token could be revoked."""
     if not JTI.fullmatch(jti):
+        # Who takes the token itself for its name is not to find it in a log.
         raise BadRequest(
-            f"{redact(jti)[:40]!r} is not a token's jti: 1 to 128 printable ASCII characters without blanks and slashes, "
-            "not beginning with a dot."
+            f"{redact(jti)[:40]!r} is not a token's jti: 1 to 128 printable ASCII characters without blanks and "
+            "slashes, not beginning with a dot."
         )
     return jti
 

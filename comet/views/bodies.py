@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import gevent
@@ -11,8 +12,13 @@ from flask import Response, request
 from gunicorn.http.errors import ParseException
 
 from ..core.errors import BadRequest, TimedOut, TooLarge
+from ..peers import NO_PEER
 from .current import end_connection, worker
 
+
+#: Bytes a second that a body must have come at, on average, once COMET_WRITE_TIMEOUT has passed: a byte now and then
+#: would hold a connection for ever.
+SLOWEST = 500.0
 
 #: So much of a refused body is read and dropped, so that its sender sees the answer instead of a broken connection,
 #: and no longer than so many seconds: whoever was refused must not hold a connection by dripping.
@@ -20,16 +26,17 @@ DROPPED = 4 * 1_048_576
 LINGER = 30.0
 
 _PIECE = 65_536
+_FIRST_PIECE = 1024
 
 
 def read(most: int) -> bytes:
-    """Read the request's body. Raises TooLarge beyond ``most`` bytes, TimedOut when it stalls for
-    COMET_WRITE_TIMEOUT, BadRequest when its framing is broken."""
+    """Read the request's body. Raises TooLarge beyond ``most`` bytes, TimedOut when it stalls for COMET_WRITE_TIMEOUT
+    or comes too slowly, BadRequest when its framing is broken."""
     length = request.content_length
     if length is not None and length > most:
         raise TooLarge(f"{length} bytes; this takes at most {most}.")
     pieces, size = [], 0
-    for piece in _pieces(worker().settings.write_timeout):
+    for piece in _pieces(worker().settings.write_timeout, length):
         pieces.append(piece)
         size += len(piece)
         if size > most:
@@ -45,30 +52,51 @@ def read(most: int) -> bytes:
     return body
 
 
-def _pieces(timeout: float) -> Iterator[bytes]:
+class _TooSlow(Exception):
+    pass
+
+
+def _pieces(timeout: float, length: int | None) -> Iterator[bytes]:
+    begun, size = time.monotonic(), 0
     try:
-        with _each_read_within(timeout):
-            while piece := request.stream.read(_PIECE):
+        with _each_read_within(timeout) as is_gevents:
+            while True:
+                if length is None:
+                    # As much as has come already: then one that drips is found out soon.
+                    wanted = min(_PIECE, max(_FIRST_PIECE, size))
+                else:
+                    wanted = min(_PIECE, length - size)
+                left = begun + timeout + (size + wanted) / SLOWEST - time.monotonic()
+                with gevent.Timeout(max(0.001, left), _TooSlow) if is_gevents else nullcontext():
+                    piece = request.stream.read(wanted)
+                if not piece:
+                    return
+                size += len(piece)
                 yield piece
     except TimeoutError as error:
         raise TimedOut(f"the body stalled for {timeout:g} seconds.") from error
+    except _TooSlow as error:
+        raise TimedOut(
+            f"the body came too slowly: after {timeout:g} seconds it takes {SLOWEST:g} bytes a second on average."
+        ) from error
     except (ParseException, OSError) as error:
         raise BadRequest(f"the body is broken: {type(error).__name__}.") from error
 
 
 @contextmanager
-def _each_read_within(seconds: float) -> Iterator[None]:
-    """Bound each read from the connection: a body may be long, but it must not stand still."""
+def _each_read_within(seconds: float) -> Iterator[bool]:
+    """Bound each read from the connection: a body may be long, but it must not stand still. Gives whether the
+    connection is gevent's, so that its timers run while a read waits."""
     sock: Any = request.environ.get("gunicorn.socket")
     if not hasattr(sock, "settimeout"):
-        yield
+        yield False
         return
     peers = worker().peers
     peer = peers.of(sock)
     peers.readers.add(peer)
     sock.settimeout(seconds)
     try:
-        yield
+        yield peer is not NO_PEER
     finally:
         sock.settimeout(None)
         peers.readers.discard(peer)

@@ -17,10 +17,14 @@ class Listening(Protocol):
 
 
 class Connection:
-    """One connection. ``body`` is what has come of the last answer; ``over``: the other side has closed."""
+    """One connection. ``body`` is what has come of the last answer; ``over``: the other side has closed.
 
-    def __init__(self, to: Listening, *, seconds: float = 10.0) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", to.port), timeout=seconds * PATIENCE)
+    ``source`` is the address that it comes from, any of 127.0.0.0/8.
+    """
+
+    def __init__(self, to: Listening, *, seconds: float = 10.0, source: str = "127.0.0.1") -> None:
+        where = ("127.0.0.1", to.port)
+        self.sock = socket.create_connection(where, timeout=seconds * PATIENCE, source_address=(source, 0))
         self.seconds = seconds
         self.response = Response()
         self.body = b""

@@ -208,5 +208,6 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
         return tomllib.loads(path.read_text(encoding="utf-8")), str(path)
     except OSError as error:
         raise SettingsError(f"COMET_CONFIG names {str(path)!r}, which can't be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not only TOMLDecodeError: a number of 5,000 digits, or brackets 2,000 deep.
         raise SettingsError(f"{path} is not TOML: {error}.") from error

@@ -32,7 +32,14 @@ def room_for_streams() -> int:
 
 
 def refuse(key: str, value: object, allowed: str) -> NoReturn:
-    raise SettingsError(f"{key} is {value!r}; it must be {allowed}.")
+    raise SettingsError(f"{key} is {shown(value)}; it must be {allowed}.")
+
+
+def shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of more digits than can be shown"  # beyond 4,300 Python writes none
 
 
 def number(least: float, most: float, unit: str = "", *, whole: bool = True) -> Reader:
@@ -41,7 +48,7 @@ def number(least: float, most: float, unit: str = "", *, whole: bool = True) -> 
 
     def read(key: str, value: Any) -> Any:
         found = value
-        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", value.strip(), re.ASCII):
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,30})?", value.strip(), re.ASCII):
             found = float(value) if "." in value else int(value)
         if isinstance(found, bool) or not isinstance(found, (int, float)) or not least <= found <= most:
             refuse(key, value, allowed)
@@ -247,7 +254,7 @@ READERS: dict[str, Reader] = {
 
 def table(value: Any, name: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise SettingsError(f"{where}: {name} is {value!r}; it must be a table.")
+        raise SettingsError(f"{where}: {name} is {shown(value)}; it must be a table.")
     return value
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core.errors import BadRequest, SettingsError
 from ..core.update import check_channel, check_event, check_type
-from .readers import Reader, flag, nearest, number, path, refuse
+from .readers import Reader, flag, nearest, number, path, refuse, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _read(values: Any, place: str, where: str) -> Declared:
     kind = values.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:
         near = nearest(kind, KINDS) if isinstance(kind, str) else ""
-        raise SettingsError(f"kind of {title} is {kind!r}; it must be one of {', '.join(KINDS)}.{near}")
+        raise SettingsError(f"kind of {title} is {shown(kind)}; it must be one of {', '.join(KINDS)}.{near}")
     options = _options(values, KINDS[kind], f"{title} ({kind})")
     return Declared(name, kind, options, options.pop("template", ""), options.pop("render", ""), where)
 

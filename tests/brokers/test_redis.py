@@ -740,8 +740,9 @@ def test_passwords_databases_and_prefixes_keep_logs_apart(make: Make, server: Re
         (lambda url: url + "/name", "'name' is no database"),
         (lambda url: url + "?nonsense=1", "nonsense"),
         (lambda url: "redis://127.0.0.1:port", "[Pp]ort"),
+        (lambda url: "redis://[::1", "IPv6"),
     ],
-    ids=["password", "database", "name", "option", "port"],
+    ids=["password", "database", "name", "option", "port", "host"],
 )
 def test_a_url_that_can_not_work_is_refused_at_the_start(
     make: Make, server: RedisServer, change: Callable[[str], str], sentence: str

@@ -91,11 +91,11 @@ class Link:
         self.log = log
         #: What is wrong now, in a sentence; empty if nothing is.
         self.fault = ""
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query))
-        self.prefix = options.pop("prefix", "comet")
-        database = parts.path.strip("/") or options.get("db", "0")
         try:
+            parts = urlsplit(url)
+            options = dict(parse_qsl(parts.query))
+            self.prefix = options.pop("prefix", "comet")
+            database = parts.path.strip("/") or options.get("db", "0")
             if not database.isdecimal():
                 raise ValueError(f"{database!r} is no database: these are numbers")
             self._pool = redis.ConnectionPool.from_url(

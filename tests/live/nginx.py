@@ -37,7 +37,8 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         location / {{
-            proxy_pass http://127.0.0.1:{upstream};
+            proxy_pass http://{upstream};
+            {more}
         }}
     }}
 }}
@@ -45,15 +46,19 @@ http {{
 
 
 class Nginx:
-    """One nginx on a free port, in a folder of its own."""
+    """One nginx on a free port, in a folder of its own.
 
-    def __init__(self, upstream: int) -> None:
+    ``upstream`` is a port of this machine, or the path of a Unix socket. ``more``: what else its location says.
+    """
+
+    def __init__(self, upstream: int | Path, more: str = "") -> None:
         need("nginx")
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = tempfile.TemporaryDirectory(prefix="comet-nginx-")
         user = "user root;" if os.getuid() == 0 else ""
-        text = CONFIGURATION.format(folder=self.folder.name, port=self.port, upstream=upstream, user=user)
+        where = f"127.0.0.1:{upstream}" if isinstance(upstream, int) else f"unix:{upstream}:"
+        text = CONFIGURATION.format(folder=self.folder.name, port=self.port, upstream=where, user=user, more=more)
         Path(self.folder.name, "nginx.conf").write_text(text)
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import requests
@@ -162,3 +163,23 @@ def test_publishing_through_nginx(server: Server, nginx: Nginx) -> None:
         assert refused.status_code == status
         assert refused.headers["Content-Type"] == "application/problem+json"
         assert refused.json()["status"] == status
+
+
+@pytest.mark.parametrize("by", ["port", "socket"])
+def test_streams_are_limited_for_each_client_of_the_proxy(by: str) -> None:
+    """By the address that nginx has seen, whatever its client says before that."""
+    behind = Server(trusted_proxies="127.0.0.1,unix", streams_per_peer=2)
+    path = behind.file("socket")
+    behind.arguments = ("-b", f"127.0.0.1:{behind.port}", "-b", f"unix:{path}")
+    appending = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+    with behind, Nginx(behind.port if by == "port" else path, appending) as nginx, ExitStack() as stack:
+
+        def status(source: str, *headers: str) -> int:
+            connection = stack.enter_context(Connection(nginx, source=source))
+            return connection.get("/channels/x/ndjson", *headers).head().status
+
+        assert [status("127.0.0.5") for _ in range(3)] == [200, 200, 429]
+        assert status("127.0.0.5", "X-Forwarded-For: 203.0.113.7") == 429
+        assert [status("127.0.0.6", "X-Forwarded-For: 127.0.0.5") for _ in range(3)] == [200, 200, 429]
+        with Connection(behind) as direct:
+            assert direct.get("/channels/x/ndjson").head().status == 200

@@ -121,7 +121,7 @@ def on_starting(server: Any) -> None:
 def _share(cfg: Any) -> None:
     """Make the folder of this server's workers, which may be another user's than this master is."""
     global _shared
-    _shared = Path(tempfile.mkdtemp(prefix="comet-"))
+    _shared = Path(tempfile.mkdtemp(prefix="comet-metrics-"))
     if os.geteuid() == 0:
         os.chown(_shared, cfg.uid, cfg.gid)
 

@@ -89,6 +89,7 @@ class Server:
         """Start it, without waiting for it."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("COMET_")}
         environ["PYTHONPATH"] = str(ROOT)
+        environ["TMPDIR"] = self.folder.name  # one that is killed leaves something behind
         for name, value in self.settings.items():
             if value is not None:
                 environ[f"COMET_{name.upper()}"] = str(value)

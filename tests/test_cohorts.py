@@ -16,6 +16,7 @@ from comet.core.update import Update
 from comet.core.wire import SSE, Multipart, Text
 from comet.frames import Frame
 from comet.peers import chunked
+from tests.timing import PATIENCE
 
 
 def waiting(cohorts: Cohorts, *names: str, wire: type = SSE) -> Subscription:
@@ -150,7 +151,7 @@ def test_who_leaves_last_takes_the_cohort_along() -> None:
 
 
 def wait_until(state: Callable[[], bool]) -> None:
-    with gevent.Timeout(5):
+    with gevent.Timeout(5 * PATIENCE):
         while not state():
             gevent.sleep(0.001)
 
@@ -234,7 +235,7 @@ def test_who_has_left_is_not_disturbed_when_the_others_are_woken(
     wait_until(lambda: woken == [0])
     assert not life.dead
     something_else.set()
-    life.get(timeout=5)
+    life.get(timeout=5 * PATIENCE)
 
 
 def test_who_waits_too_long_leaves() -> None:
@@ -253,7 +254,7 @@ def test_who_lacks_something_does_not_wait() -> None:
     cohorts.log.open("a")
     one = Subscription(Position(("a",), 0, cohorts.log.epoch), SSE(("a",)))
     publish(cohorts.log, "a")
-    with gevent.Timeout(5):
+    with gevent.Timeout(5 * PATIENCE):
         cohorts.wait(one)
         one.position.move(cohorts.log.epoch, cohorts.log.head)
         cohorts.log.restart("epoch2")
@@ -270,6 +271,6 @@ def test_who_is_told_to_end_while_it_writes_does_not_wait(flag: str) -> None:
     one = Subscription(Position(("a",), 0, cohorts.log.epoch), SSE(("a",)))
     setattr(one, flag, True)
     cohorts.wake_one(one)
-    with gevent.Timeout(5):
+    with gevent.Timeout(5 * PATIENCE):
         cohorts.wait(one)
     assert one.cohort is None

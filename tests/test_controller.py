@@ -15,6 +15,7 @@ from comet.core.errors import Full, Stopping
 from comet.core.log import Entry
 from comet.core.update import Closed, Update
 from comet.core.wire import SSE, Poll
+from tests.timing import PATIENCE
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def texts(entries: list[Entry]) -> list[str]:
 
 
 def wait(state: object) -> None:
-    with gevent.Timeout(5):
+    with gevent.Timeout(5 * PATIENCE):
         while not state():  # type: ignore[operator]
             gevent.sleep(0.001)
 
@@ -106,7 +107,7 @@ def test_a_silent_stream_is_told_to_beat(controller: Controller) -> None:
     """The ticker wakes a cohort that has been silent, with the flag that says why."""
     stream = subscription(controller, "a")
     controller.add(stream)
-    with gevent.Timeout(5):
+    with gevent.Timeout(5 * PATIENCE):
         controller.wait(stream)
     assert stream.beating
     assert controller.frame(stream, stream.wire) is None  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from comet.core.wire import SSE, Multipart, Text, Wire
 from comet.peers import Framing, Peers, bare, chunked
 from comet.streams import streaming
 from tests.live.clients import Response
+from tests.timing import PATIENCE
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -103,7 +104,7 @@ def open(controller: Controller) -> Iterator[Open]:
 
 
 def wait(state: Callable[[], object]) -> None:
-    with gevent.Timeout(5):
+    with gevent.Timeout(5 * PATIENCE):
         while not state():
             gevent.sleep(0.001)
 

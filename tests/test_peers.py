@@ -10,6 +10,7 @@ import pytest
 from gevent import socket
 
 from comet.peers import NO_PEER, Peers
+from tests.timing import PATIENCE
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ Pair = tuple[socket.socket, native.socket]
 
 
 def wait(state: object) -> None:
-    with gevent.Timeout(5):
+    with gevent.Timeout(5 * PATIENCE):
         while not state():  # type: ignore[operator]
             gevent.sleep(0.001)
 
@@ -111,12 +112,13 @@ def test_a_write_on_which_nothing_is_taken_is_cut(peers: Peers, pair: Pair) -> N
     peer = peers.of(ours)
     peer.watch(lambda: None)
     peer.writing()
-    with gevent.Timeout(5), pytest.raises(BrokenPipeError):
+    with gevent.Timeout(5 * PATIENCE), pytest.raises(BrokenPipeError):
         ours.sendall(b"x" * 50_000_000)
     peer.release(last=True)
     assert not peers.writers
 
 
+@pytest.mark.alone
 def test_a_slow_reader_that_takes_something_is_not_cut(peers: Peers) -> None:
     """The time begins anew with each byte that is acknowledged."""
     with native.create_server(("127.0.0.1", 0)) as listener:
@@ -130,14 +132,14 @@ def test_a_slow_reader_that_takes_something_is_not_cut(peers: Peers) -> None:
     size = 12_000_000
     writer = gevent.spawn(ours.sendall, b"x" * size)
     read = 0
-    with gevent.Timeout(20):
+    with gevent.Timeout(20 * PATIENCE):
         while read < size:
             try:
                 read += len(theirs.recv(400_000))
             except BlockingIOError:
                 pass
             gevent.sleep(0.05)  # the whole takes several times the write timeout
-    writer.get(timeout=5)
+    writer.get(timeout=5 * PATIENCE)
     peer.written()
     peer.release(last=True)
     ours.close()
@@ -154,7 +156,7 @@ def test_cutting_all_writers_ends_their_writes(peers: Peers, pair: Pair) -> None
     gevent.sleep(0.02)
     peers.cut_all()
     with pytest.raises(BrokenPipeError):
-        writer.get(timeout=5)
+        writer.get(timeout=5 * PATIENCE)
     peer.release(last=True)
 
 

@@ -8,11 +8,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.brokers.redis_server import RedisServer
 from tests.jwts import OTHER, SECRET, ec_key, hs256, part, public, reader, rsa_key, token, writer
 from tests.live.raw import Connection
 from tests.live.server import KEY, Server
@@ -265,6 +267,93 @@ def test_a_stream_that_needs_no_token(server: Server) -> None:
         until(lambda: time.time() > json.loads(_claims(text))["exp"] + 1.5)
         server.publish("open.y", "still here")
         assert b"expiring" not in connection.until(b"still here").body
+
+
+# Revoking.
+
+
+def revoke(server: Server, jti: str) -> None:
+    assert requests.delete(f"{server.url}/tokens/{jti}", headers=server.auth, timeout=10).status_code == 204
+
+
+def is_good(server: Server, text: str) -> bool:
+    """Whether this token counts; if not, it was revoked."""
+    answer = _get(server, *with_header("/channels/secret/latest", text))
+    if answer.status_code == 401:
+        assert "the token has been revoked" in answer.json()["detail"]
+    return answer.status_code != 401
+
+
+def test_a_token_is_revoked(server: Server) -> None:
+    """Its streams, on whichever worker, are told that it has ended, where there is room for it, and end properly;
+    waiting polls are answered; from then on it is 401 for everything. Nobody else notices."""
+    text, other = token(ALL, jti="revoked.1"), token(ALL, jti="revoked.2")
+    cursor = _get(server, *with_header("/channels/secret/poll", text)).json()["cursor"]
+    with ExitStack() as stack:
+
+        def connect(path: str, held: str) -> Connection:
+            connection = stack.enter_context(Connection(server, seconds=20))
+            connection.get(with_parameter(f"/channels/secret/{path}", held)[0])
+            return connection if path.startswith("poll") else connection.until(b"hello")
+
+        streams = [(what, connect(what, text)) for what in (*STREAMS, *STREAMS)]
+        polls = [connect(f"poll?timeout=60&since={cursor}", text) for _ in range(6)]
+        lasting = [connect(what, other) for what in STREAMS]
+        revoke(server, "revoked.1")
+        for what, connection in streams:
+            connection.answer()
+            assert connection.response.complete, what
+            assert (b'expiring\\":0' in connection.body or b'expiring":0' in connection.body) is (what in ROOM)
+        for connection in polls:
+            assert json.loads(connection.answer().body)["updates"] == []
+        for _ in range(8):
+            assert not is_good(server, text)
+        for put in (with_parameter, with_header, with_cookie):
+            path, headers = put("/channels/orders", text)
+            assert requests.post(f"{server.url}{path}", b"x", headers=headers, timeout=10).status_code == 401
+        for what in WHAT:
+            assert _get(server, *with_parameter(f"/channels/open.x/{what}", text)).status_code == 401
+        assert is_good(server, other)
+        server.publish("secret", "<b>hello</b>, and on", "text/html")
+        for connection in lasting:
+            assert b"expiring" not in connection.until(b"and on").body
+    server.publish("secret", "<b>hello</b>", "text/html")
+
+
+def test_a_worker_that_has_revoked_a_token(server: Server) -> None:
+    """It knows so before it answers; and to revoke it once more is no mistake."""
+    for number in range(10):
+        jti = f"at.once.{number}"
+        path, headers = with_header("/channels/secret/latest", reader("secret", jti=jti))
+        with requests.Session() as kept:  # one connection: one worker
+            assert kept.get(server.url + path, headers=headers, timeout=10).status_code == 200
+            for _ in range(2):
+                answer = kept.delete(f"{server.url}/tokens/{jti}", headers=server.auth, timeout=10)
+                assert (answer.status_code, answer.content) == (204, b"")
+                assert kept.get(server.url + path, headers=headers, timeout=10).status_code == 401
+
+
+BROKERS = ["sqlite", "redis"]
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_the_workers_are_started_anew(broker: str, tmp_path: Path) -> None:
+    """What was revoked stays so, from the first request on, although they were killed as soon as it was accepted."""
+    with ExitStack() as stack:
+        url = "sqlite:///comet.db"
+        if broker == "redis":
+            redis = RedisServer(tmp_path).start()
+            stack.callback(redis.kill)
+            url = redis.url
+        server = stack.enter_context(start(workers=2, broker=url))
+        text, other = reader("secret", jti="x"), reader("secret", jti="y")
+        assert is_good(server, text)
+        revoke(server, "x")
+        server.kill()
+        server.spawn()
+        until(server.is_up, seconds=20)
+        assert not any(is_good(server, text) for _ in range(8))
+        assert all(is_good(server, other) for _ in range(8))
 
 
 def test_no_token_stands_in_a_log(server: Server) -> None:

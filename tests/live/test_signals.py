@@ -25,7 +25,7 @@ from tests.live.test_departures import HALVES
 from tests.timing import PATIENCE, until
 
 
-pytestmark = [pytest.mark.delivers, pytest.mark.alone]
+pytestmark = pytest.mark.alone
 
 
 DRAIN = 2.0
@@ -152,6 +152,7 @@ def check_none_is_early(there: Scene, begun: float) -> None:
     assert not early
 
 
+@pytest.mark.delivers
 def test_term_ends_each_stream_in_its_proper_way() -> None:
     """Within COMET_DRAIN_SECONDS + 3 s (stretched by COMET_TEST_PATIENCE) the server is gone, with exit status 0."""
     with scene() as there, in_background(there.publish) as stop:
@@ -170,6 +171,7 @@ def test_term_ends_each_stream_in_its_proper_way() -> None:
         check_none_is_early(there, begun)
 
 
+@pytest.mark.delivers
 def test_hup_ends_each_stream_in_its_proper_way_and_serves_on() -> None:
     """As TERM; meanwhile a new worker takes over, and whoever comes back to it is told of the gap."""
     with scene() as there, in_background(there.publish) as stop:
@@ -189,6 +191,7 @@ def test_hup_ends_each_stream_in_its_proper_way_and_serves_on() -> None:
         check_none_is_early(there, begun)
 
 
+@pytest.mark.delivers
 def test_quit_cuts_all_streams_at_once() -> None:
     """But for a few that are told goodbye in time, the end is missing: a client can tell that there was more. Exit
     status 0."""
@@ -205,6 +208,7 @@ def test_quit_cuts_all_streams_at_once() -> None:
         assert all(b"retry: " in stream.reader.left for stream in ended if isinstance(stream.reader, SSE))
 
 
+@pytest.mark.delivers
 def test_a_killed_worker_cuts_all_streams_and_another_serves() -> None:
     """Whoever comes back with its cursor is told of the gap, and gets all that the new worker's log has."""
     with scene() as there, in_background(there.publish) as stop:

@@ -29,15 +29,15 @@ class Logger(glogging.Logger):  # type: ignore[misc]
             for handler in log.handlers:
                 if not isinstance(handler.formatter, Redacting):
                     handler.setFormatter(self.formatter(handler.formatter))
-        self._show_comet()
+        self._show("comet")
 
     def formatter(self, formatter: logging.Formatter | None) -> logging.Formatter:
         """What writes the lines in place of this."""
         return Redacting(formatter)
 
-    def _show_comet(self) -> None:
-        """Let comet's lines go where the errors go, unless a configuration for logging has its own place for them."""
-        log = logging.getLogger("comet")
+    def _show(self, name: str) -> None:
+        """Let the lines of a logger go where the errors go, unless a configuration has its own place for them."""
+        log = logging.getLogger(name)
         if all(getattr(handler, "_gunicorn", False) for handler in log.handlers):
             log.handlers = list(self.error_log.handlers)
             log.setLevel(self.error_log.level)
@@ -45,7 +45,12 @@ class Logger(glogging.Logger):  # type: ignore[misc]
 
 
 class JsonLogger(Logger):
-    """The same, each line a JSON object."""
+    """The same, each line a JSON object; Python's warnings, too."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        logging.captureWarnings(True)
+        self._show("py.warnings")
 
     def formatter(self, formatter: logging.Formatter | None) -> logging.Formatter:
         return Json()

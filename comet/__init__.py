@@ -11,6 +11,7 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``serving``: what gunicorn is told; ``logs``: what it writes down
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
+* ``status``: the live page for administration
 * ``metrics``: what ``GET /metrics`` tells; ``tallies``: what the workers of one server have counted
 * ``access``: who may; ``tokens``: what a signed token grants; ``revocations``: which of them are called back
 * ``limits``: what one address, token or publisher is given

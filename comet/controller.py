@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 import gevent
 
@@ -123,6 +123,11 @@ class Controller:
 
     def subscribers(self, name: str) -> int:
         return self._subscribers.get(name, 0)
+
+    @property
+    def subscribed(self) -> Mapping[str, int]:
+        """The channels that have subscribers in this worker, and how many."""
+        return self._subscribers
 
     # Ask, wait, ask again.
 

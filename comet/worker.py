@@ -28,6 +28,7 @@ from .refusals import Refusals
 from .revocations import Revocations
 from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
 from .sources import make_trigger
+from .status import Status
 from .tokens import Tokens
 from .triggers import Trigger
 from .triggers.flask_sse import FlaskSse
@@ -93,6 +94,15 @@ class Worker:
             keeps=keeps,
         )
         self.metrics = Metrics(self.controller, self.peers, self.triggers, self.encodings)
+        self.status = Status(
+            self.controller,
+            self.metrics,
+            self.triggers,
+            self.encodings,
+            channel=settings.status_channel,
+            drain=settings.drain_seconds,
+        )
+        self.add(self.status.timer)
         for declared in settings.triggers:
             self.triggers.add(*make_trigger(declared, settings.max_update), kind=declared.kind)
         if settings.flask_sse:
@@ -119,6 +129,7 @@ class Worker:
         """
         if gunicorn_worker is not None:
             self._check(gunicorn_worker.cfg)
+            self.status.expected = gunicorn_worker.cfg.workers
             self._watcher = self._watcher or gevent.spawn(self._watch, gunicorn_worker)
         if not self.started:
             self.started = True
@@ -128,6 +139,7 @@ class Worker:
                 self.revocations.start()
             self.peers.start()
             self.metrics.start(shared)
+            self.status.start(shared)
             self.triggers.start()
 
     def stop(self) -> None:
@@ -137,6 +149,7 @@ class Worker:
             self.revocations.stop()
             self.controller.stop()
             self.peers.stop()
+            self.status.stop()
             self.metrics.stop()
             self.started = False
 

@@ -78,6 +78,7 @@ def test_imports_run_one_way() -> None:
     assert {module for module, imported in EDGES if imported == "comet"} <= {
         "comet.cli",
         "comet.metrics",
+        "comet.status",
         "comet.views.openapi",
     }
 

@@ -28,6 +28,7 @@ from comet.core.errors import (
     TooManyChannels,
     WrongServer,
 )
+from comet.core.update import is_own
 from comet.settings import Settings
 from comet.views import server
 from tests.timing import PATIENCE, until
@@ -485,7 +486,7 @@ def test_functions_of_one_name_are_triggers_of_their_own(program: Program) -> No
     turn of the other."""
     for channel in ("a", "b", "a", "a"):
         program.comet.every(3600, channel=channel)(lambda: "x")
-    names = [state.name for state in program.comet.worker.triggers.states]
+    names = [state.name for state in program.comet.worker.triggers.states if not is_own(state.name)]
     begin = names[0]
     assert begin.endswith("<lambda> (a)")
     assert names == [begin, f"{begin[:-3]}(b)", f"{begin} 2", f"{begin} 3"]

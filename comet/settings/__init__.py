@@ -17,6 +17,7 @@ from typing import Any
 
 from ..core.errors import SettingsError
 from ..core.rules import Rule, Rules
+from . import own
 from .channels import read_rules
 from .readers import FREE_CONNECTIONS, MOST_STREAMS, READERS, nearest, refuse, room_for_streams, table
 from .triggers import Declared, read_triggers
@@ -76,7 +77,12 @@ class Settings:
     @property
     def rules(self) -> Rules:
         default = Rule(self.history, self.history_bytes, self.history_seconds, self.replay)
-        return Rules(default, self.channels)
+        return Rules(default, {**self.channels, self.status_channel: own.RULE})
+
+    @property
+    def status_channel(self) -> str:
+        """The channel of comet's own in which the live page for administration is published."""
+        return own.status_channel(self.bind)
 
     @property
     def streams_of_a_peer(self) -> int:

@@ -17,6 +17,8 @@ ROUTES = [
     ("/channels/x/latest", "GET, HEAD, OPTIONS"),
     ("/channels/x/info", "GET, HEAD, OPTIONS"),
     ("/tokens/x", "DELETE, OPTIONS"),
+    ("/status", "GET, HEAD, OPTIONS"),
+    ("/status.json", "GET, HEAD, OPTIONS"),
     ("/sup.json", "GET, HEAD, OPTIONS"),
     ("/openapi.json", "GET, HEAD, OPTIONS"),
     ("/healthz", "GET, HEAD, OPTIONS"),

@@ -27,7 +27,8 @@ class State:
 
     ``leader``: this worker runs it. ``position``: its last checkpoint from here, or the beginning of that.
     ``duplicates``: updates that were published before. ``reconnects``: how often it had to be started again.
-    ``error``: the last one, in one line. ``newest``: the channel of what it has published last, and its place there.
+    ``error``: the last one, in one line; ``statement``: what to type to mend it, if that is known. ``newest``: the
+    channel of what it has published last, and its place there.
     """
 
     name: str
@@ -39,6 +40,7 @@ class State:
     duplicates: int = 0
     reconnects: int = 0
     error: str = ""
+    statement: str = ""
     last: float | None = None
     newest: tuple[str, Receipt] | None = None
 
@@ -64,3 +66,4 @@ class State:
         self.phase = phase
         self.reconnects += 1
         self.error = " ".join(f"{type(error).__name__}: {error}".split())
+        self.statement = getattr(error, "statement", "")

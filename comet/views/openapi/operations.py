@@ -203,6 +203,22 @@ PATHS: dict[str, Any] = {
             security=ADMIN,
         )
     },
+    "/status": {
+        "get": operation(
+            "The live page for administration: it never finishes loading. A browser asks for the key (HTTP Basic).",
+            {"200": answer(_lasts("html"), {"text/html": TEXT})},
+            (*CREDENTIALS, "503"),
+            security=ADMIN,
+        )
+    },
+    "/status.json": {
+        "get": operation(
+            "What that page shows, once; it takes up to a second, because rates do.",
+            {"200": answer("The figures.", {"application/json": {"type": "object"}})},
+            CREDENTIALS,
+            security=ADMIN,
+        )
+    },
     "/sup.json": {
         "get": operation(
             "Which channels have changed of late, by the Simple Update Protocol.",

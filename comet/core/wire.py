@@ -136,7 +136,8 @@ class Envelope(SSE):
         self.beat = sse_event(None, "comet.beat", [dump({"heartbeat": seconds})])
 
     def opening(self, cursor: Cursor, retry: int) -> bytes:
-        return b"id: %s\nretry: %d\n\n" % (str(cursor).encode(), retry)
+        # The beat is the first event: a script sees that the way lets streams through, and where this one begins.
+        return b"id: %s\nretry: %d\n\n%s" % (str(cursor).encode(), retry, self.beat)
 
     def update(self, update: Update) -> bytes:
         return b"id: %s\ndata: %s\n\n" % (update.id.encode(), self.json(update))

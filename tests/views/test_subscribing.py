@@ -404,7 +404,10 @@ def test_nothing_to_tell(client: Client) -> None:
     ("wire", "opening"),
     [
         ("sse", rb":comet\nretry: (2\d{3}|3\d{3}|4000)\n"),
-        ("sse?envelope=1", rb"id: [0-9a-z]+-0\nretry: (2\d{3}|3\d{3}|4000)\n\n"),
+        (
+            "sse?envelope=1",
+            rb'id: [0-9a-z]+-0\nretry: (2\d{3}|3\d{3}|4000)\n\nevent: comet.beat\ndata: {"heartbeat":60}\n\n',
+        ),
         ("ndjson", rb""),
         ("text", rb""),
         ("multipart", rb"--comet-[0-9a-f]{32}\r\n"),

@@ -8,7 +8,7 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``__main__``, ``cli``: the command line
 * ``app``: ``create_app``, the stand-alone server; ``demo``: the samples of 2009
 * ``extension``: ``Comet``, for somebody else's Flask app
-* ``serving``: what gunicorn is told; ``logs``: what it writes down
+* ``serving``: what gunicorn is told; ``reloading``: whether it could begin anew; ``logs``: what it writes down
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
 * ``status``: the live page for administration

@@ -6,8 +6,8 @@ from flask import Flask
 
 from . import demo
 from .extension import Comet
-from .serving import refusing
-from .settings import Settings, load
+from .serving import current_settings, refusing
+from .settings import Settings
 from .views import add_everywhere
 
 
@@ -18,7 +18,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     ``app.extensions["comet"].start(worker)`` in gunicorn's ``post_worker_init``, or with the first request.
     """
     with refusing():
-        settings = settings.validate() if settings else load()
+        settings = settings.validate() if settings else current_settings()
     app = Flask(__name__, static_folder=None)
     comet = Comet(app, url_prefix=None, settings=settings, direct_writes=True)
     comet.worker.embedded = False

@@ -36,15 +36,14 @@ def main() -> None:
 
 @main.command()
 def serve() -> None:
-    """Start the server at COMET_BIND."""
-    settings = _settings()
+    """Start the server at COMET_BIND. HUP makes it read its settings anew."""
 
     def make() -> Any:
         from .app import create_app
 
-        return create_app(settings)
+        return create_app()
 
-    _serve(settings, make)
+    _serve(_settings, make)
 
 
 @main.command(context_settings={"allow_interspersed_args": False})
@@ -84,7 +83,7 @@ def live(every: float, command: tuple[str, ...]) -> None:
         app.extensions["comet"].worker.add(trigger)
         return app
 
-    _serve(settings, make, loglevel="warning", when_ready=_show_live)
+    _serve(lambda: settings, make, loglevel="warning", when_ready=_show_live)
 
 
 def _show_live(server: Any) -> None:
@@ -137,25 +136,25 @@ def _seconds(text: str) -> int:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn with these options, serving the app that ``make`` returns in each worker."""
+    """gunicorn with the options that are read, serving the app that ``make`` returns in each worker."""
 
-    def __init__(self, options: dict[str, Any], make: Callable[[], Any]) -> None:
-        self.options = options
+    def __init__(self, read: Callable[[], dict[str, Any]], make: Callable[[], Any]) -> None:
+        self.read = read
         self.make = make
         super().__init__()
 
     def load_config(self) -> None:
-        for name, value in self.options.items():
+        for name, value in self.read().items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
         return self.make()
 
 
-def _serve(settings: Settings, make: Callable[[], Any], **options: Any) -> NoReturn:
-    """Run gunicorn until it is told to stop."""
-    _check_bind(settings.bind)
-    _Server({**serving.options(settings), **options}, make).run()
+def _serve(read: Callable[[], Settings], make: Callable[[], Any], **options: Any) -> NoReturn:
+    """Run gunicorn until it is told to stop, with the settings that are read now, and when it is told to reload."""
+    _check_bind(read().bind)
+    _Server(lambda: {**serving.options(read()), **options}, make).run()
     raise AssertionError("gunicorn's master ends the process itself")
 
 

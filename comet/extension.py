@@ -18,8 +18,8 @@ from .brokers import Broker
 from .cohorts import Subscription
 from .core.log import Gap, Start
 from .core.update import Closed, Update, check_channel
-from .serving import refusing
-from .settings import Settings, load
+from .serving import current_settings, refusing
+from .settings import Settings
 from .triggers.timer import Timer
 from .views import make_blueprint, server
 from .worker import Worker
@@ -47,7 +47,9 @@ class Comet:
     ) -> None:
         self.blueprint: Blueprint = make_blueprint(url_prefix)
         with refusing():
-            self.worker = Worker(settings or load(), broker=broker, embedded=True, direct_writes=direct_writes)
+            self.worker = Worker(
+                settings or current_settings(), broker=broker, embedded=True, direct_writes=direct_writes
+            )
         if app is not None:
             self.init_app(app)
 

@@ -23,12 +23,16 @@ from typing import Any
 from gunicorn.errors import AppImportError
 
 from .core.errors import SettingsError
+from .reloading import guard
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
 from .tallies import lay_down
 
 
 #: By COMET_LOG. Names only: they bring along what must be patched first.
 LOGGERS = {"text": "comet.logs.Logger", "json": "comet.logs.JsonLogger"}
+
+#: What this server was started with, or reloaded with last; known to its workers.
+_settings: Settings | None = None
 
 #: Where the workers of this server tell each other what they have counted; made by the master, known to its children.
 _shared: Path | None = None
@@ -40,6 +44,12 @@ def read_settings() -> Settings:
         return load()
     except SettingsError as error:
         sys.exit(f"comet: {error}")
+
+
+def current_settings() -> Settings:
+    """In a worker the settings that its server was started with, or reloaded with last: a file that was changed since
+    counts when the server is told so. Elsewhere those of the environment. Raises SettingsError."""
+    return _settings or load()
 
 
 class Refused(SettingsError, AppImportError):  # type: ignore[misc]
@@ -57,6 +67,8 @@ def refusing() -> Iterator[None]:
 
 def options(settings: Settings) -> dict[str, Any]:
     """gunicorn's settings, by its own names."""
+    global _settings
+    _settings = settings
     _raise_open_files()
     # gevent would keep, for each greenlet, who spawned it and where: a quarter of a KiB that nobody reads.
     os.environ.setdefault("GEVENT_TRACK_GREENLET_TREE", "0")
@@ -101,14 +113,11 @@ def _raise_open_files() -> None:
 def on_starting(server: Any) -> None:
     """Refuse what gunicorn's own command line has made wrong, before any worker starts."""
     settings = read_settings()
-    worker_class = server.cfg.worker_class_str
-    if worker_class != "gevent":
-        sys.exit(
-            f"comet: the worker class {worker_class!r} can't hold streams: each would take a thread or a process. "
-            "Start with gunicorn -k gevent."
-        )
-    if server.cfg.workers > 1 and settings.broker == "memory":
-        sys.exit(f"comet: {refuse_workers(server.cfg.workers)}")
+    try:
+        _check(server.cfg)
+    except SettingsError as error:
+        sys.exit(f"comet: {error}")
+    guard(server, _check)
     if settings.open:
         server.log.warning(
             "COMET_OPEN is on: everybody on this machine may publish and delete, "
@@ -116,6 +125,17 @@ def on_starting(server: Any) -> None:
             settings.bind,
         )
     _share(server.cfg)
+
+
+def _check(cfg: Any) -> None:
+    """Raise SettingsError for a configuration of gunicorn that can't be served."""
+    if cfg.worker_class_str != "gevent":
+        raise SettingsError(
+            f"the worker class {cfg.worker_class_str!r} can't hold streams: each would take a thread or a process. "
+            "Start with gunicorn -k gevent."
+        )
+    if cfg.workers > 1 and current_settings().broker == "memory":
+        raise SettingsError(refuse_workers(cfg.workers))
 
 
 def _share(cfg: Any) -> None:
@@ -157,7 +177,7 @@ def url_of(address: tuple[Any, ...], *, tls: bool) -> str:
 
 def nworkers_changed(server: Any, new: int, old: int | None) -> None:
     """Refuse a second worker that a signal (TTIN) asks for, before it is forked."""
-    if old is not None and new > 1 and read_settings().broker == "memory":
+    if old is not None and new > 1 and current_settings().broker == "memory":
         server.log.error("comet: %s", refuse_workers(new))
         server.num_workers = 1
 

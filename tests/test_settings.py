@@ -330,13 +330,13 @@ def test_open_on_this_machine(bind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hard", "room"),
+    ("hard", "most"),
     [(1024, 568), (100_000, MOST_STREAMS), (500, 44), (400, 1), (resource.RLIM_INFINITY, MOST_STREAMS)],
 )
-def test_streams_by_open_files(monkeypatch: pytest.MonkeyPatch, hard: int, room: int) -> None:
+def test_streams_by_open_files(monkeypatch: pytest.MonkeyPatch, hard: int, most: int) -> None:
     """Without a number, there are as many streams as open files minus 456, at most 50,000."""
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, hard))
-    assert load({}).max_streams == room
+    assert load({}).max_streams == most
 
 
 def test_more_streams_than_open_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,8 +177,9 @@ def test_hup_ends_each_stream_in_its_proper_way_and_serves_on() -> None:
     with scene() as there, in_background(there.publish) as stop:
         there.until_under_way()
         (old,) = there.server.workers()
-        begun = time.monotonic()
         there.server.signal(signal.SIGHUP)
+        there.people.until(lambda: "is reloaded now" in there.server.log(), what="a child that could load the app")
+        begun = time.monotonic()
         there.until_polls_are_answered()
         there.people.until(lambda: old not in there.server.workers(), seconds=DRAIN + 3)
         took = time.monotonic() - begun

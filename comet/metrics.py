@@ -83,6 +83,11 @@ class Metrics:
             self._write(self._numbers())
             self._own.close()
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the workers tell each other; None: each knows of itself alone."""
+        return self._own.folder
+
     def published(self, entries: Sequence[Entry], receipts: Sequence[Receipt]) -> None:
         """Count what was published, whoever did it. comet's own channels are nobody's business."""
         count = 0

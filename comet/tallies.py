@@ -128,6 +128,7 @@ def lay_down(folder: Path, pid: int) -> None:
     for name, _ in gone:
         for kind in ("tally", "mark"):
             (folder / f"{name}.{kind}").unlink(missing_ok=True)
+    (folder / f"{pid}.said").unlink(missing_ok=True)  # see status/said.py
 
 
 def _add(all: dict[str, float], values: Mapping[str, float]) -> None:

@@ -139,7 +139,7 @@ class Worker:
                 self.revocations.start()
             self.peers.start()
             self.metrics.start(shared)
-            self.status.start(shared)
+            self.status.start()
             self.triggers.start()
 
     def stop(self) -> None:

@@ -12,7 +12,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 
 import gevent
 
@@ -66,9 +65,9 @@ class Status:
         self._sayings = Sayings(controller, triggers, channel)
         self._looks: deque[Look] = deque(maxlen=LOOKS)
 
-    def start(self, folder: Path | None) -> None:
-        """Begin to say what is asked for, in the folder that the workers share."""
-        self._sayings.start(folder)
+    def start(self) -> None:
+        """Begin to say what is asked for. Call it in the worker, once, after the metrics have begun."""
+        self._sayings.start(self.metrics.folder)
 
     def stop(self) -> None:
         self._sayings.stop()
@@ -86,19 +85,23 @@ class Status:
 
     def _figures(self) -> Figures:
         self._look()
-        expected = self.expected if self._sayings.has_been_asked(PATIENCE) else 0
+        knows_all = self.metrics.folder is not None
+        expected = self.expected if knows_all and self._sayings.has_been_asked(PATIENCE) else 0
         looks, channels = list(self._looks), list(self._channels())
         said = self._sayings.all(tally.pid for tally in looks[-1].tallies if tally.lives)
-        return figures(looks, said, channels, self.place, expected=expected)
+        return figures(looks, said, channels, self.place, expected=expected) | {"alone": not knows_all}
 
     def _has_looked(self) -> bool:
         looks, now = self._looks, time.time()
         return bool(looks) and now - looks[0].time >= EVERY and now - looks[-1].time < 2 * EVERY
 
     def _look(self) -> None:
-        if self._looks and time.time() - self._looks[-1].time > LOOKS * EVERY:
-            self._looks.clear()  # everybody was asleep
-        self._looks.append(Look(time.time(), self.metrics.tallies()))
+        looks, now = self._looks, time.time()
+        if looks and now - looks[-1].time > LOOKS * EVERY:
+            looks.clear()  # everybody was asleep
+        if len(looks) > 1 and looks[-1].time - looks[-2].time < EVERY * 0.9:
+            looks.pop()  # however many ask, looks are some time apart
+        looks.append(Look(now, self.metrics.tallies()))
 
     def _channels(self) -> Iterator[Channel]:
         now = time.time()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -46,7 +47,8 @@ class Sayings:
         self.triggers = triggers
         self.channel = channel
         self._folder: Path | None = None
-        self._asked: float | None = None
+        #: Since when somebody asks, in seconds since 1970.
+        self._asked = math.inf
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self, folder: Path | None) -> None:
@@ -63,23 +65,24 @@ class Sayings:
 
     def has_been_asked(self, seconds: float) -> bool:
         """Whether the workers have had so much time to say something."""
-        return self._asked is not None and time.monotonic() - self._asked > seconds
+        return time.time() - self._asked > seconds
 
     def all(self, pids: Iterable[str]) -> dict[str, Said]:
         """What these workers have said last, by their process ids. This one says what is so now."""
         own = str(os.getpid())
         said = {pid: self._read(pid) for pid in pids if pid != own and self._folder is not None}
-        return {own: self._say()} | {pid: each for pid, each in said.items() if each is not None}
+        # What is older was said to somebody else.
+        begun = min(self._asked, time.time()) - 2 * EVERY
+        return {own: self._say()} | {pid: each for pid, each in said.items() if each and each["time"] > begun}
 
     def _run(self) -> None:
         """Say it, while anybody asks, for ever."""
         watch = self.controller.watching.watch(self.channel)
         while True:
             if not watch.begun.is_set():
-                self._asked = None
+                self._asked = math.inf
                 watch.begun.wait()
-            if self._asked is None:
-                self._asked = time.monotonic()
+            self._asked = min(self._asked, time.time())
             if self._folder is not None:
                 self._write(self._folder)
             gevent.sleep(EVERY)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from flask import Response, after_this_request, jsonify, request
 
+from ..core.errors import Unavailable
 from ..peers import FRAMINGS
 from ..status.page import POLICY, still
 from ..streams import Body, streaming
 from . import limiting, parameters
 from .current import end_connection, worker
 from .server import check_server
+
+
+#: Seconds after which a page comes again for which there was no room: a full server must be seen, too.
+FULL = 5
 
 
 def page() -> Response:
@@ -19,9 +24,11 @@ def page() -> Response:
     held = parameters.flag(request, "still")
     check_server(comet, request)
     if held:
-        text = still(comet.status.figures(), comet.status.place)
-        return Response(text, headers={"Content-Security-Policy": POLICY}, content_type=comet.status.wire.content_type)
-    comet.controller.check_room()
+        return _still()
+    try:
+        comet.controller.check_room()
+    except Unavailable:
+        return _still(again=FULL)
     wire = comet.status.wire
     start = comet.controller.begin(wire.names, None, None, newest_only=True)
     peer = comet.peers.of(request.environ.get("gunicorn.socket"), FRAMINGS.get(request.environ["SERVER_PROTOCOL"]))
@@ -36,6 +43,13 @@ def page() -> Response:
         environ = None if comet.embedded else request.environ
         response.response, response.direct_passthrough = Body(body, peer.release, environ), True
     return response
+
+
+def _still(*, again: int | None = None) -> Response:
+    """The page as it is now. A browser comes ``again`` after so many seconds; None: never."""
+    status = worker().status
+    headers = {"Content-Security-Policy": POLICY} | ({"Refresh": str(again)} if again else {})
+    return Response(still(status.figures(), status.place), headers=headers, content_type=status.wire.content_type)
 
 
 def document() -> Response:

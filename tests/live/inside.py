@@ -33,6 +33,7 @@ def inside() -> dict[str, int]:
         "files": len(os.listdir("/proc/self/fd")),
         "streams": len(comet.controller.streams),
         "writers": len(comet.peers.writers),
+        "channels": len(comet.controller.log.rings),
         "memory": _resident(),
     }
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import gevent
 from gevent.event import Event
 
+from .breath import breathe
 from .brokers import Receipt
 from .controller import Controller
 from .core.errors import BrokerAway, Unauthorized
@@ -93,6 +94,7 @@ class Revocations:
             for entry in page.entries:
                 self._take(entry)
             if page.more:
+                breathe()
                 continue
             if not self._is_broker_here():
                 return
@@ -110,7 +112,7 @@ class Revocations:
         """Publish what this worker knows and the log has not: it began anew, or was out of reach at that time."""
         if len(self._in_log) < len(self.controller.revoked):
             lost = self.controller.revoked - self._in_log
-            log.warning("comet: the log lacks %d revocations of tokens; they are published again", len(lost))
+            log.warning("comet: revocations of tokens that the log lacks are published again: %d", len(lost))
             for jti in lost:
                 self._publish([_update(jti)])
 

@@ -14,8 +14,9 @@ REDACTED = "…"
 
 # A parameter's name may be percent-encoded: every letter of it takes up to three characters.
 _NAMED = re.compile(r"(?<![\w%])([\w%]{5,33})=([^&;,\s\"']+)")
-# The header of a token is a JSON object: it begins with a brace and a quotation mark, in base 64.
-_SHAPED = re.compile(r"eyJ[\w-]*\.[\w-]*(\.[\w-]*)?")
+# The header of a token is a JSON object: it begins with a brace and a quotation mark, in base 64; seldom with a blank
+# between them. Where it stands alone, somebody has cut the rest off.
+_SHAPED = re.compile(r"eyJ[\w-]*\.[\w-]*(\.[\w-]*)?|eyJ[\w-]{16,}|(?:eyA|ew[0ko])[\w-]{14,}\.[\w-]{8,}(\.[\w-]*)?")
 
 
 def redact(text: str) -> str:

@@ -33,9 +33,14 @@ def inside() -> dict[str, int]:
         "files": len(os.listdir("/proc/self/fd")),
         "streams": len(comet.controller.streams),
         "writers": len(comet.peers.writers),
-        "channels": len(comet.controller.log.rings),
         "memory": _resident(),
     }
+
+
+@app.get("/inside/channels")
+def channels() -> dict[str, int]:
+    """Of how many channels it has a record."""
+    return {"channels": len(app.extensions["comet"].worker.controller.log.rings)}
 
 
 @app.get("/inside/written")

@@ -31,7 +31,8 @@ def server() -> Iterator[Server]:
 
 def held(server: Server) -> dict[str, int]:
     """What the worker holds: greenlets, threads, descriptors, streams, writers, channels; and ``memory``, in bytes."""
-    return dict(server.get("/inside", timeout=60 * PATIENCE).json())
+    parts = [server.get(path, timeout=60 * PATIENCE).json() for path in ("/inside", "/inside/channels")]
+    return parts[0] | parts[1]
 
 
 def at_rest(server: Server) -> dict[str, int]:

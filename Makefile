@@ -1,19 +1,23 @@
 # make run   the live server, with the demo, on http://127.0.0.1:4071
 # make test  every test, the browsers' and the servers' too
 # make lint  ruff and mypy
+# make client  build what browsers load: comet/client becomes comet/static
 # make bench the benchmark against its peers (ONLY="fanout growth": some works of it); make bench-quick a short one
 # make soak  the long tests
 
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-bench
+NODE := build/client
+STATIC := comet/static
+PAGE := docs/browser.md
 BIN := $(VENV)/bin
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 export COMET_DEMO ?= 1
 export COMET_OPEN ?= 1
 
-.PHONY: run test lint bench bench-quick soak packages clean
+.PHONY: run test lint client bench bench-quick soak packages clean
 
 run: $(VENV)/.installed
 	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
@@ -28,6 +32,14 @@ endif
 
 lint: $(VENV)/.tests-installed
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy
+
+# Node comes from PyPI, as everything else of the tests; its packages are installed beside their lock, below build.
+client: $(NODE)/.installed
+	@STATIC=$(STATIC) NODE=$(NODE) PAGE=$(PAGE) PATH=$(abspath $(BIN)):$$PATH sh comet/client/tools/build.sh
+
+$(NODE)/.installed: comet/client/package.json comet/client/package-lock.json $(VENV)/.tests-installed
+	@mkdir -p $(NODE) && cp comet/client/package.json comet/client/package-lock.json $(NODE)
+	@cd $(NODE) && PATH=$(abspath $(BIN)):$$PATH npm ci --silent --no-audit --no-fund && touch .installed
 
 bench: $(VENV)/.installed $(PEERS)/.installed
 	@sh tests/packages.sh bench/packages.txt

@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from ..core.errors import CometError
-from . import answers, bodies, metrics, openapi, problems, publishing, status, subscribing, sup, tokens
+from . import answers, bodies, client, metrics, openapi, problems, publishing, status, subscribing, sup, tokens
 from .current import worker
 
 
@@ -30,6 +30,7 @@ def make_blueprint(url_prefix: str | None = None) -> Blueprint:
     route("/metrics", view_func=metrics.metrics, methods=["GET"])
     route("/status", view_func=status.page, methods=["GET"])
     route("/status.json", view_func=status.document, methods=["GET"])
+    route("/comet<file>", view_func=client.client, methods=["GET"])
     route("/openapi.json", view_func=openapi.openapi, methods=["GET"])
     route("/tokens/<path:jti>", view_func=tokens.revoke, methods=["DELETE"])
     route("/healthz", view_func=healthz, methods=["GET"])

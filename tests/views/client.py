@@ -15,6 +15,7 @@ from comet.extension import Comet
 KEY = "test-key"
 AUTH = {"Authorization": f"Bearer {KEY}"}
 NOT_STORED = "no-cache, no-store, no-transform"
+FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class Client:
@@ -36,6 +37,8 @@ class Client:
     def _cache_control(self, method: str, path: str, answer: TestResponse) -> str:
         if method not in ("GET", "HEAD") or answer.status_code not in (200, 304):
             return NOT_STORED
+        if "/comet" in path and path.endswith((".js", ".mjs", ".ts")):
+            return FOR_EVER if "-" in path else "no-cache"
         if path.partition("?")[0].endswith("/sup.json"):
             return "private, max-age=1" if self.comet.worker.access.authorize else "max-age=1"
         return "no-cache" if path.partition("?")[0].endswith("/latest") else NOT_STORED

@@ -20,6 +20,7 @@ ROUTES = [
     ("/status", "GET, HEAD, OPTIONS"),
     ("/status.json", "GET, HEAD, OPTIONS"),
     ("/sup.json", "GET, HEAD, OPTIONS"),
+    ("/comet.js", "GET, HEAD, OPTIONS"),
     ("/openapi.json", "GET, HEAD, OPTIONS"),
     ("/healthz", "GET, HEAD, OPTIONS"),
     ("/readyz", "GET, HEAD, OPTIONS"),

@@ -200,6 +200,13 @@ PARAMETERS: dict[str, Schema] = {
         "schema": {"type": "string", "maxLength": 128, "pattern": _whole(JTI.pattern)},
         "description": "The claim jti of the token.",
     },
+    "file": {
+        "name": "file",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "maxLength": 40, "pattern": "^[a-z0-9.-]+$", "examples": [".js", ".mjs", ".d.ts"]},
+        "description": "What follows in the name: comet.js, say.",
+    },
     "since": _query(
         "since",
         {"type": "string"},
@@ -303,7 +310,7 @@ REFUSALS: dict[str, Schema] = {
     "400": _refusal(400, "a name, a parameter or the body can't be right."),
     "401": _refusal(401, "a credential is missing, or it fails.", "WWW-Authenticate"),
     "403": _refusal(403, "the credential does not grant this, or a page of another site asks for it."),
-    "404": _refusal(404, "nothing is kept of the channel, or it never was."),
+    "404": _refusal(404, "nothing is kept of the channel, it never was, or there is no such file."),
     "408": _refusal(408, "the body stopped coming for COMET_WRITE_TIMEOUT."),
     "413": _refusal(413, "an update has at most COMET_MAX_UPDATE bytes, a batch 8 MiB."),
     "415": _refusal(

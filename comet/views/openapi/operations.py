@@ -231,6 +231,18 @@ PATHS: dict[str, Any] = {
             takes=("seconds", "If-None-Match"),
         )
     },
+    "/comet{file}": {
+        "get": operation(
+            "The browser client; under its name with a version it never changes.",
+            {
+                "200": answer("The file.", {"text/javascript": TEXT, "text/plain": TEXT}, "ETag"),
+                "304": answer("It is still the one of `If-None-Match`.", None, "ETag"),
+            },
+            ("404",),
+            security=ANYBODY,
+            takes=("file", "If-None-Match"),
+        )
+    },
     "/healthz": {
         "get": operation("The process runs.", {"200": answer("It does.", {"text/plain": TEXT})}, security=ANYBODY)
     },

@@ -30,6 +30,11 @@ from tests.views.client import Client, Serve
 BY_ITSELF = {"HEAD", "OPTIONS"}
 
 
+def operations() -> Iterator[tuple[str, str]]:
+    for path, methods in document("/")["paths"].items():
+        yield from ((path, method.upper()) for method in methods)
+
+
 def test_it_is_valid(client: Client) -> None:
     """By the specification of OpenAPI 3.1; nobody needs a key to read it."""
     answer = client.get("/openapi.json")
@@ -55,9 +60,13 @@ def test_it_has_every_route(client: Client) -> None:
     assert described == served, "comet/views/openapi/operations.py has all routes of comet/views/__init__.py"
 
 
-def operations() -> Iterator[tuple[str, str]]:
-    for path, methods in document("/")["paths"].items():
-        yield from ((path, method.upper()) for method in methods)
+@pytest.mark.parametrize(("path", "method"), list(operations()))
+def test_who_needs_a_credential(client: Client, path: str, method: str) -> None:
+    """Where the document asks for one, a request without is 401; elsewhere it is not."""
+    security = document("/")["paths"][path][method.lower()]["security"]
+    named = re.sub(r"\{\w+\}", "x", path)
+    answer = client.ask("HEAD" if method == "GET" else method, named, {"Content-Type": "text/plain"})
+    assert (answer.status_code == 401) == (bool(security) and {} not in security)
 
 
 def test_every_part_is_used() -> None:
@@ -105,7 +114,7 @@ def test_below_a_prefix() -> None:
     [("Channel", check_channel), ("Event", check_event), ("MediaType", check_type), ("Key", check_key)],
 )
 @given(data=st.data())
-@explore(100)
+@explore(50)
 def test_patterns(schema: str, check: Callable[[str], str], data: st.DataObject) -> None:
     """The pattern of a name, by which clients are made, takes what the server takes."""
     rule = SCHEMAS["BatchLine"]["properties"]["key"] if schema == "Key" else SCHEMAS[schema]

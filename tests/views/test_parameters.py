@@ -47,7 +47,7 @@ def asked(query: str) -> Request:
 
 @pytest.mark.parametrize("name", READERS)
 @given(sent=st.binary(max_size=12) | st.text("0123456789.-+e_ xn", max_size=12).map(str.encode))
-@explore(200)
+@explore(100)
 def test_anything(name: str, sent: bytes) -> None:
     """It is read, or it is 400 with a detail that names the parameter and says what it takes."""
     read, takes = READERS[name]
@@ -62,7 +62,7 @@ def test_anything(name: str, sent: bytes) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 @given(data=st.data())
-@explore(100)
+@explore(50)
 def test_what_is_right(name: str, data: st.DataObject) -> None:
     """It is read as it was meant."""
     meant: Any = data.draw(RIGHT[name])
@@ -71,7 +71,7 @@ def test_what_is_right(name: str, data: st.DataObject) -> None:
 
 
 @given(st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@~-]{0,20}|,|\W", fullmatch=True), max_size=20))
-@explore(200)
+@explore(100)
 def test_names(found: list[str]) -> None:
     """Names joined by commas are 1 to 16 names, each in its place and once; or what is wrong is told."""
     text = ",".join(found)

@@ -30,13 +30,15 @@ GRANTS = st.fixed_dictionaries(
     {}, optional={name: st.lists(PATTERN, max_size=3) | JSON for name in ("publish", "subscribe")}
 )
 SECONDS = st.integers(-(10**20), 10**20) | st.floats() | st.integers(-60, 60).map(lambda away: time.time() + away)
-CLAIMS = st.fixed_dictionaries(
-    {},
-    optional={
-        "comet": GRANTS | JSON,
-        **dict.fromkeys(("exp", "nbf", "iat"), SECONDS | JSON),
-        **dict.fromkeys(("jti", "sub", "aud", "iss"), st.text(max_size=6) | JSON),
-    },
+CLAIM = {
+    "comet": GRANTS | JSON,
+    **dict.fromkeys(("exp", "nbf", "iat"), SECONDS | JSON),
+    **dict.fromkeys(("jti", "sub", "aud", "iss"), st.text(max_size=6) | JSON),
+}
+GOOD = {"comet": {"subscribe": ["orders*"]}, "exp": 9e9, "jti": "x"}
+#: A good token's claims, but for one or two, or three.
+CLAIMS = st.lists(st.sampled_from(sorted(CLAIM)), max_size=3).flatmap(
+    lambda names: st.fixed_dictionaries({name: CLAIM[name] for name in names}).map(lambda changed: GOOD | changed)
 )
 HEADER = st.dictionaries(
     st.sampled_from(["alg", "typ", "kid", "jwk", "jku", "crit", "b64", "zip", "cty"]),

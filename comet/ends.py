@@ -49,7 +49,7 @@ def tell(subscription: Subscription, reason: str, *, begun: float, address: str)
         "updates": subscription.updates,
         "bytes": subscription.bytes,
         "last": f"{position.epoch}-{position.seq}",
-        "peer": address,
+        "peer": address or "-",
     }
     log.info(
         "comet: a stream has ended: %(reason)s, wire %(wire)s, channels %(channels)s, %(seconds).1f s, "

@@ -70,9 +70,7 @@ class Metrics:
         if folder is None and FOLDER in os.environ:
             folder = Path(os.environ[FOLDER])
         if folder is not None:
-            self._own = own = Own()
-            own.updates = self._own.updates
-            self._try(lambda: own.open(folder))
+            self._try(lambda: self._own.open(folder))
         self._keeper = gevent.spawn(self._keep)
 
     def stop(self) -> None:

@@ -141,7 +141,8 @@ def _check(cfg: Any) -> None:
 def _share(cfg: Any) -> None:
     """Make the folder of this server's workers, which may be another user's than this master is."""
     global _shared
-    _shared = Path(tempfile.mkdtemp(prefix="comet-metrics-"))
+    # Where gunicorn has its own small files: that of memory, where the operator has chosen that.
+    _shared = Path(tempfile.mkdtemp(prefix="comet-metrics-", dir=cfg.worker_tmp_dir))
     if os.geteuid() == 0:
         os.chown(_shared, cfg.uid, cfg.gid)
 

@@ -59,12 +59,13 @@ class Own:
 
     def __init__(self) -> None:
         self.updates = 0
-        self.name = f"{os.getpid()}-{time.time_ns()}"
+        self.name = ""
         self.folder: Path | None = None
         self._mark = -1
 
     def open(self, folder: Path) -> None:
-        """Be seen by the others. Raises OSError."""
+        """Be seen by the others. Raises OSError. Call it in the worker: what was made before a fork has no name yet."""
+        self.name = self.name or f"{os.getpid()}-{time.time_ns()}"
         self._mark = os.open(folder / f"{self.name}.mark", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._mark, fcntl.LOCK_EX)
         self.folder = folder
@@ -90,7 +91,8 @@ class Own:
 
 def others(folder: Path, own: str = "") -> Iterator[Tally]:
     """What is told in the folder, but for the worker of that name."""
-    tallies = dict(_read_all(folder, own))
+    tallies = dict(_read_all(folder))
+    tallies.pop(own, None)
     # Last of all: who was laid in between is in there, and not any more beside it.
     ended = _read(folder / ENDED)
     for name in ended.get("names", ()):
@@ -118,14 +120,14 @@ def lay_down(folder: Path, pid: int) -> None:
     ended = _read(folder / ENDED)
     numbers = {"sum": {}, "latest": {}} | ended.get("numbers", {})
     names = list(ended.get("names", ()))
-    gone = [(name, tally) for name, tally in _read_all(folder) if tally.pid == str(pid)]
-    for name, tally in gone:
+    gone = dict(_read_all(folder, pid=str(pid)))
+    for name, tally in gone.items():
         if name not in names:
             _add(numbers["sum"], tally.numbers.get("sum", {}))
             _take_greatest(numbers["latest"], tally.numbers.get("latest", {}))
             names.append(name)
     _replace(folder / ENDED, {"names": names[-REMEMBERED:], "numbers": numbers})
-    for name, _ in gone:
+    for name in gone:
         for kind in ("tally", "mark"):
             (folder / f"{name}.{kind}").unlink(missing_ok=True)
     (folder / f"{pid}.said").unlink(missing_ok=True)  # see status/said.py
@@ -141,15 +143,14 @@ def _take_greatest(all: dict[str, float], values: Mapping[str, float]) -> None:
         all[name] = max(all.get(name, value), value)
 
 
-def _read_all(folder: Path, own: str = "") -> Iterator[tuple[str, Tally]]:
-    for mark in sorted(folder.glob("*.mark")):
-        name = mark.stem
-        if name != own:
-            with suppress(FileNotFoundError):  # laid down by now
-                lives, updates = _read_mark(mark)
-                numbers: Numbers = _read(mark.with_suffix(".tally"))
-                numbers.setdefault("sum", {})[UPDATES] = updates
-                yield name, Tally(name.partition("-")[0], lives, numbers)
+def _read_all(folder: Path, pid: str = "*") -> Iterator[tuple[str, Tally]]:
+    """Every worker's, or those of a process: the names of their files, and what is in them."""
+    for mark in sorted(folder.glob(f"{pid}-*.mark")):
+        with suppress(FileNotFoundError):  # laid down by now
+            lives, updates = _read_mark(mark)
+            numbers: Numbers = _read(mark.with_suffix(".tally"))
+            numbers.setdefault("sum", {})[UPDATES] = updates
+            yield mark.stem, Tally(mark.stem.partition("-")[0], lives, numbers)
 
 
 def _read_mark(mark: Path) -> tuple[bool, int]:

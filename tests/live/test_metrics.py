@@ -56,7 +56,17 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     broker, workers = request.param
     with Server(app="app:app", files=FILES, broker=broker, workers=workers, drain_seconds=0.2, heartbeat=1) as running:
         until(lambda: told(running)["comet_workers"] == workers, what="the workers")
+        folder = shared(running)
         yield running
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+        assert not folder.exists()
+
+
+def shared(server: Server) -> Path:
+    """The folder in which the workers tell each other."""
+    (folder,) = server.file(".").glob("comet-metrics-*")
+    return folder
 
 
 def scrape(server: Server, path: str = "/metrics") -> str:
@@ -217,6 +227,13 @@ def test_counters_never_fall(server: Server) -> None:
     assert len(answers) > 10
     for earlier, later in pairwise(answers):
         assert {name: (value, later.get(name)) for name, value in earlier.items() if later.get(name, -1) < value} == {}
+    # What workers that ended have left there is one file; of each that lives there are two.
+    until(lambda: len(list(shared(server).iterdir())) == 2 * len(server.workers()) + 1, what="what is laid down")
+
+
+def test_what_workers_tell_each_other_is_private(server: Server) -> None:
+    """The folder is the server's own user's."""
+    assert shared(server).stat().st_mode & 0o777 == 0o700
 
 
 def is_renewed(server: Server, old: set[int]) -> bool:
@@ -225,20 +242,6 @@ def is_renewed(server: Server, old: set[int]) -> bool:
     with suppress(requests.RequestException):
         return len(workers) == len(old) and not workers & old and told(server)["comet_workers"] == len(old)
     return False
-
-
-def test_what_is_laid_down_is_private_and_goes_with_the_server(tmp_path: Path) -> None:
-    """A folder for the server's own user, as long as it runs; what workers that ended have left there is one file."""
-    with Server(workers=2, broker=f"sqlite:///{tmp_path}/log.db", drain_seconds=0) as server:
-        (folder,) = server.file(".").glob("comet-metrics-*")
-        assert folder.stat().st_mode & 0o777 == 0o700
-        workers = set(server.workers())
-        kill(server)
-        until(lambda: is_renewed(server, workers), what="new workers")
-        assert len(list(folder.iterdir())) == 2 * 2 + 1
-        server.signal(signal.SIGTERM)
-        assert server.wait() == 0
-        assert not folder.exists()
 
 
 def test_an_app_with_metrics_of_its_own(tmp_path: Path) -> None:

@@ -1,0 +1,322 @@
+"""The status page of real servers, with one worker and with two: in programs, and in real browsers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from selenium.webdriver.common.by import By
+
+from tests.live.browsers import BROWSERS, Browser
+from tests.live.server import KEY, Server
+from tests.timing import PATIENCE, until
+
+
+HOSTILE = "</td></table><script>document.title='run'</script><style>*{display:none}</style>"
+
+TRIGGERS = """
+[[triggers]]
+name = "rows"
+kind = "timer"
+channel = "rows"
+call = "sources:alarm"
+every = 1
+always = true
+[[triggers]]
+name = "prices <b>"
+kind = "timer"
+channel = "prices"
+call = "sources:prices"
+every = 0.1
+[[triggers]]
+name = "feed"
+kind = "timer"
+channel = "feed"
+call = "sources:broken"
+every = 1
+always = true
+"""
+
+SOURCES = f"""
+from comet.core.errors import Alarm
+
+numbers = iter(range(1_000_000))
+
+def prices():
+    return next(numbers)
+
+def alarm():
+    raise Alarm("the database says: denied.", statement="GRANT SELECT ON `shop`.`rows` TO 'comet';")
+
+def broken():
+    raise OSError({HOSTILE!r})
+"""
+
+#: Ends a page after a few updates instead of after a few minutes.
+SHORT = """
+from comet.status.page import Page
+from wsgi import app
+
+Page.longest = 60_000
+"""
+
+
+@contextmanager
+def serving(folder: Path, workers: int, **options: Any) -> Iterator[Server]:
+    several = {"broker": f"sqlite:///{folder}/log.db", "workers": 2} if workers == 2 else {}
+    files = {"comet.toml": TRIGGERS, "sources.py": SOURCES, "short.py": SHORT}
+    with Server(files=files, **several, **options) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("status"), request.param) as running:
+        yield running
+
+
+def figures(server: Server) -> Any:
+    answer = server.get("/status.json", auth=("me", KEY))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def channel(found: Any, name: str) -> Any:
+    return next((each for each in found["channels"]["busiest"] if each["channel"] == name), None)
+
+
+@contextmanager
+def looking(server: Server) -> Iterator[Iterator[str]]:
+    """The pieces of the page as they come."""
+    with server.get("/status", stream=True, auth=("me", KEY)) as answer:
+        assert answer.status_code == 200
+        yield (piece.decode() for piece in answer.iter_content(None))
+
+
+def pages(pieces: Iterator[str]) -> Iterator[str]:
+    """What the page shows, again and again, as text."""
+    deadline = time.monotonic() + 20 * PATIENCE
+    for piece in pieces:
+        for block in piece.split('<div id="c0-')[1:]:
+            assert "<script" not in block
+            yield " ".join(re.sub(r"<[^>]*>", " ", block).split())
+        assert time.monotonic() < deadline, piece
+
+
+def seq(answer: dict[str, Any]) -> int:
+    return int(answer["id"].partition("-")[2])
+
+
+def test_while_nobody_looks_nothing_is_done(server: Server) -> None:
+    """Updates of different seconds are neighbours in the log: no page was published in between, by no worker."""
+
+    def no_page_in_a_second() -> bool:
+        first = server.publish("quiet", "1")
+        begun = time.monotonic()
+        until(lambda: time.monotonic() - begun > 1.3)
+        return seq(server.publish("quiet", "2")) == seq(first) + 1
+
+    until(no_page_in_a_second, seconds=20)
+
+
+def test_the_numbers_are_right(server: Server) -> None:
+    """Five streams of two wires and 20 updates, over all workers, in the page and as JSON."""
+    workers = len(server.workers())
+    before = figures(server)
+    with ExitStack() as streams:
+        for wire in ("sse", "sse", "sse", "ndjson", "ndjson"):
+            streams.callback(server.open(f"/channels/orders/{wire}").close)
+        with looking(server) as pieces:
+            until(lambda: figures(server)["streams"] == {"total": 6, "by_wire": {"html": 1, "ndjson": 2, "sse": 3}})
+            for number in range(20):
+                server.publish("orders", f"{number:05}")
+            # Each in its turn: a page is what is told in a second.
+            shown = (page for page in pages(pieces))
+            page = next(page for page in shown if re.search(r"\borders \S+ 5 20 100 B \d s", page))
+            assert "6 streams" in page
+            assert "html 1 ndjson 2 sse 3" in page
+            assert ("A single worker." in page) is (workers == 1)
+            found = figures(server)
+    assert found["totals"]["updates"] - before["totals"]["updates"] == 20
+    assert found["totals"]["deliveries"] - before["totals"]["deliveries"] >= 100
+    assert channel(found, "orders") | {"age": 0, "rate": 0} == {
+        "channel": "orders",
+        "stored": 20,
+        "bytes": 100,
+        "subscribers": 5,
+        "age": 0,
+        "rate": 0,
+    }
+    assert sorted(worker["pid"] for worker in found["workers"]) == sorted(server.workers())
+    assert sum(worker["streams"] for worker in found["workers"]) == 6
+    assert all(10**7 < worker["memory"] < 10**9 for worker in found["workers"])
+    assert (found["missing"], found["broker"]["state"]) == (0, "ok")
+    until(lambda: figures(server)["streams"] == {"total": 0, "by_wire": {}})
+
+
+def test_rates_are_of_the_last_seconds(server: Server) -> None:
+    """Some while something is published, and none after that."""
+
+    def rises() -> bool:
+        for _ in range(5):
+            server.publish("busy", "x")
+        found = figures(server)
+        return bool(found["rates"]["updates"] >= 2 and channel(found, "busy")["rate"] >= 0.5)
+
+    until(rises, seconds=20)
+    until(lambda: figures(server)["rates"]["updates"] == 0, seconds=20)
+
+
+def test_triggers_are_told_whichever_worker_runs_them(server: Server) -> None:
+    """What is wrong with them, in whatever words; what to type; and what they have published."""
+    with server.get("/channels/prices/text", stream=True):
+        until(lambda: triggers(server)["prices <b>"]["updates"] > 3)
+        found = triggers(server)
+    assert (found["prices <b>"]["state"], found["prices <b>"]["worker"] in server.workers()) == ("running", True)
+    assert found["prices <b>"]["age"] < 5
+    until(lambda: triggers(server)["feed"]["restarts"] > 1)
+    assert found["rows"]["state"] == "alarm"
+    assert found["rows"]["statement"] == "GRANT SELECT ON `shop`.`rows` TO 'comet';"
+    assert found["rows"]["worker"] in server.workers()
+    assert HOSTILE in triggers(server)["feed"]["error"]
+    with looking(server) as pieces:
+        page = next(page for page in pages(pieces) if "The trigger feed" in page)
+    assert "&lt;/td&gt;&lt;/table&gt;&lt;script&gt;document.title=&#39;run&#39;" in page
+
+
+def triggers(server: Server) -> dict[str, Any]:
+    return {trigger["name"]: trigger for trigger in figures(server)["triggers"]}
+
+
+def test_a_worker_that_died_is_followed(server: Server) -> None:
+    """The page goes on, in whichever worker its viewer is then; the new one is told and the old one is not."""
+    before = server.workers()
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: len(server.workers()) == len(before) and before[0] not in server.workers(), seconds=20)
+    shown: set[int] = set()
+
+    def is_known() -> bool:
+        nonlocal shown
+        try:
+            shown = {worker["pid"] for worker in figures(server)["workers"]}
+        except (requests.RequestException, AssertionError):
+            return False
+        return shown == set(server.workers())
+
+    until(is_known, seconds=20)
+
+    def goes_on() -> bool:
+        try:
+            with looking(server) as pieces:
+                found = pages(pieces)
+                return next(found) != next(found)
+        except requests.RequestException:
+            return False
+
+    until(goes_on, seconds=20)
+
+
+def test_a_worker_that_hangs_is_told(tmp_path: Path) -> None:
+    """Its process lives, and says nothing."""
+    with serving(tmp_path, 2) as server:
+        figures(server)
+        silent, other = server.workers()
+        os.kill(silent, signal.SIGSTOP)
+        try:
+            found = until(lambda: by_one(server, other, silent), seconds=30, what="a silent worker")
+        finally:
+            os.kill(silent, signal.SIGCONT)
+        assert found["missing"] == 0
+        until(lambda: not any(worker["silent"] for worker in figures(server)["workers"]), seconds=20)
+
+
+def by_one(server: Server, other: int, silent: int) -> Any:
+    """What the other worker tells, once it calls this one silent. Requests that the silent one has got are given up."""
+    try:
+        found = server.get("/status.json", auth=("me", KEY), timeout=2).json()
+    except requests.RequestException:
+        return None
+    return found if any(worker["silent"] and worker["pid"] == silent for worker in found["workers"]) else None
+
+
+# In browsers.
+
+
+@pytest.fixture(scope="module", params=BROWSERS)
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    with BROWSERS[request.param]() as running:
+        yield running
+
+
+def visit(browser: Browser, server: Server) -> None:
+    """Open the page with the key as the password, without scripts."""
+    browser.leave()
+    browser.allow_scripts(False)
+    browser.driver.get(f"http://me:{KEY}@127.0.0.1:{server.port}/status")
+    until(lambda: "as of" in browser.text(), seconds=20, what="the page")
+
+
+def number_of(browser: Browser, what: str) -> int | None:
+    found = re.search(rf"(\d+)\s+{what}", browser.text())
+    return int(found[1]) if found else None
+
+
+@pytest.mark.browser
+def test_a_browser_shows_it_live(browser: Browser, tmp_path: Path) -> None:
+    """Numbers and time change without a reload and without scripts; hostile text is text; what nobody sends comes
+    back when the server does."""
+    with serving(tmp_path, 1) as server:
+        visit(browser, server)
+        assert browser.driver.title.startswith("comet: status of ")
+        marked = browser.run("document.body.dataset.seen = 'once'; return performance.timeOrigin")
+        times = {re.search(r"as of (\S+)", browser.text())[1]}  # type: ignore[index]
+        with server.get("/channels/orders/sse", stream=True), server.get("/channels/orders/text", stream=True):
+            until(lambda: number_of(browser, "streams") == 3)
+        until(lambda: number_of(browser, "stream\\b") == 1)
+        times.add(re.search(r"as of (\S+)", browser.text())[1])  # type: ignore[index]
+        assert len(times) == 2
+        assert browser.run("return performance.timeOrigin") == marked
+        assert HOSTILE in browser.text()
+        assert "GRANT SELECT ON `shop`.`rows` TO 'comet';" in browser.text()
+        assert browser.driver.find_elements(By.TAG_NAME, "script") == []
+        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+        assert "Nothing new" not in browser.text()
+
+        server.signal(signal.SIGTERM)
+        server.wait()
+        until(lambda: "Nothing new" in browser.text(), seconds=20, what="that nothing comes")
+        server.spawn()
+        until(server.is_up, seconds=20)
+        until(lambda: browser.run("return performance.timeOrigin") > marked, seconds=40, what="that it comes again")
+        until(lambda: "as of" in browser.text(), seconds=20)
+        browser.leave()
+
+
+@pytest.mark.browser
+def test_a_page_that_has_become_long_begins_afresh(browser: Browser, tmp_path: Path) -> None:
+    """At the place to which it was scrolled, and soon enough that nobody sees it: it never says that nothing comes."""
+    with serving(tmp_path, 1, app="short:app") as server:
+        for number in range(40):
+            server.publish(f"stock.{number}", "x")
+        visit(browser, server)
+        until(lambda: "stock.39" in browser.text())
+        begun = browser.run("scrollTo(0, 400); return performance.timeOrigin")
+        seen = []
+
+        def again() -> bool:
+            seen.append(browser.text())
+            return bool(browser.run("return performance.timeOrigin") > begun)
+
+        until(again, seconds=40)
+        until(lambda: "stock.39" in browser.text())
+        assert not any("Nothing new" in text for text in seen)
+        until(lambda: browser.run("return scrollY") == 400)
+        browser.leave()

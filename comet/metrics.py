@@ -97,7 +97,8 @@ class Metrics:
                     count += 1
                     self._bytes += len(entry.data)
         if count:
-            self._own.published(count)
+            # The broker has them: whatever fails here must not look like a failure of that.
+            self._try(lambda: self._own.published(count))
 
     # Telling.
 

@@ -127,6 +127,19 @@ def test_a_folder_that_can_not_be_written_to(
     assert caplog.text.count("/metrics is told without") == 1
 
 
+def test_a_file_that_can_no_longer_be_written(
+    monkeypatch: pytest.MonkeyPatch, worker: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is published is published, and counted here."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    worker.start()
+    with monkeypatch.context() as broken:
+        broken.setattr(worker.metrics._own, "_mark", 1_000_000)
+        worker.publish([Update("a", b"1")])
+    assert "Bad file descriptor" in caplog.text
+    assert told(worker)["comet_updates_total"] == 1
+
+
 def test_the_page_for_operators_explains_every_metric() -> None:
     """And no other."""
     text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")

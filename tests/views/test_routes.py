@@ -17,6 +17,7 @@ ROUTES = [
     ("/channels/x/latest", "GET, HEAD, OPTIONS"),
     ("/channels/x/info", "GET, HEAD, OPTIONS"),
     ("/tokens/x", "DELETE, OPTIONS"),
+    ("/metrics", "GET, HEAD, OPTIONS"),
     ("/status", "GET, HEAD, OPTIONS"),
     ("/status.json", "GET, HEAD, OPTIONS"),
     ("/sup.json", "GET, HEAD, OPTIONS"),

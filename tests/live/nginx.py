@@ -1,4 +1,4 @@
-"""nginx in front of a server: as Debian ships it, with nothing but ``proxy_pass``."""
+"""nginx in front of a server: as Debian ships it, with nothing but ``proxy_pass`` unless a test wants more."""
 
 from __future__ import annotations
 

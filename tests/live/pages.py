@@ -26,9 +26,11 @@ script.onload = () => {
     ongap: (gap) => gaps.push(gap.reason),
     onstate: (state, info) => {
       states.push(state + (info.channel ? " " + info.channel : "") + (info.status ? " " + info.status : ""));
-      if (transports[transports.length - 1] !== sub?.transport) transports.push(sub?.transport);
     },
   });
+  const note = () => transports[transports.length - 1] === sub.transport || transports.push(sub.transport);
+  note();
+  setInterval(note, 50);
 };
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -52,11 +53,13 @@ class Site:
 class Line:
     """A line to a server, at a port of its own. ``cut`` breaks the connections that are there; new ones are taken.
 
-    ``answers`` is all that came back over it.
+    ``answers`` is all that came back over it. Of three connections it ``drops`` one at once, if it is to.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, drops: bool = False) -> None:
         self.to = port
+        self.drops = drops
+        self.taken = 0
         self.answers = bytearray()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -91,6 +94,11 @@ class Line:
                 near, _ = self._listener.accept()
             except OSError:
                 return
+            self.taken += 1
+            if self.drops and self.taken % 3 == 0:
+                near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # abruptly
+                near.close()
+                continue
             far = socket.create_connection(("127.0.0.1", self.to))
             self._ends += near, far
             for source, target, heard in ((near, far, bytearray()), (far, near, self.answers)):

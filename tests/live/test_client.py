@@ -1,0 +1,200 @@
+"""comet.js in Firefox and in Chromium, over everything that breaks: what the page shows is all, once, and in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import requests
+
+from tests.live.browsers import Browser
+from tests.live.nginx import Nginx
+from tests.live.pages import Page, both
+from tests.live.server import Server
+from tests.live.sites import Line
+from tests.timing import until
+
+
+pytestmark = pytest.mark.browser
+
+#: nginx as somebody has set it who has never heard of push.
+BUFFERS = "proxy_ignore_headers X-Accel-Buffering; proxy_buffering on;"
+CUTS = "proxy_read_timeout 5s;"
+
+#: Each scene shows so many numbered updates, published in so many batches.
+UPDATES = 1000
+BATCHES = 20
+NUMBERS = [str(number) for number in range(UPDATES)]
+
+
+@pytest.fixture(scope="module")
+def browsers() -> Iterator[list[Browser]]:
+    with both() as running:
+        yield running
+
+
+@contextmanager
+def serving(**settings: object) -> Iterator[Server]:
+    with Server(
+        **{"broker": "sqlite:///log.db", "history": 3000, "heartbeat": 1, "drain_seconds": 1, **settings}
+    ) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+@contextmanager
+def pages(browsers: list[Browser], url: str, channel: str, **options: object) -> Iterator[list[Page]]:
+    """Both browsers, subscribed and live."""
+    opened = [Page(browser, url, [channel, f"{channel}.other"], **options) for browser in browsers]
+    try:
+        for page in opened:
+            page.until(lambda seen: seen["state"] == "live", what="live")
+        yield opened
+    finally:
+        for page in opened:
+            page.close()
+
+
+def publish(server: Server, channel: str, batch: int) -> None:
+    """One batch of the numbered updates."""
+    size = UPDATES // BATCHES
+    lines = [json.dumps({"channel": channel, "data": text}) for text in NUMBERS[batch * size : (batch + 1) * size]]
+    headers = {"Content-Type": "application/x-ndjson", **server.auth}
+    answer = requests.post(f"{server.url}/channels", "\n".join(lines), headers=headers, timeout=10)
+    assert answer.status_code == 201, answer.text
+
+
+def shows_all(page: Page, *, seconds: float = 40) -> None:
+    """Every number, once, in order; and no gap was told."""
+    seen = page.until(lambda seen: len(seen["lines"]) >= UPDATES, seconds=seconds, what="all updates")
+    assert seen["lines"] == NUMBERS
+    assert seen["gaps"] == []
+
+
+@pytest.mark.parametrize("transport", ["sse", "ndjson", "poll"])
+def test_each_transport_alone(server: Server, browsers: list[Browser], transport: str) -> None:
+    """It shows every update, and is not left for another."""
+    channel = f"alone-{transport}"
+    with pages(browsers, server.url, channel, transport=transport) as opened:
+        for batch in range(BATCHES):
+            publish(server, channel, batch)
+        for page in opened:
+            shows_all(page)
+            assert page.look()["transports"] == [transport]
+
+
+def test_what_was_there_comes_first(server: Server, browsers: list[Browser]) -> None:
+    """`last` says how much of it; `since` goes on from a cursor."""
+    ids = [server.publish("history", str(number))["id"] for number in range(5)]
+    with pages(browsers, server.url, "history", last=3) as opened:
+        for page in opened:
+            page.until(lambda seen: seen["lines"] == ["2", "3", "4"])
+    with pages(browsers, server.url, "history", since=ids[0]) as opened:
+        for page in opened:
+            seen = page.until(lambda seen: seen["lines"] == ["1", "2", "3", "4"])
+            assert seen["cursor"] == ids[4]
+
+
+def test_a_deleted_channel(server: Server, browsers: list[Browser]) -> None:
+    """The page is told that it is closed, and the other one goes on."""
+    with pages(browsers, server.url, "gone") as opened:
+        server.publish("gone", "last words")
+        for page in opened:
+            page.until(lambda seen: seen["lines"] == ["last words"])
+        requests.delete(f"{server.url}/channels/gone", headers=server.auth, timeout=10)
+        for page in opened:
+            page.until(lambda seen: "closed gone" in seen["states"])
+        server.publish("gone", "somebody else's")
+        server.publish("gone.other", "still here")
+        for page in opened:
+            page.until(lambda seen: seen["lines"] == ["last words", "still here"])
+
+
+def test_a_server_that_is_killed(browsers: list[Browser]) -> None:
+    """Twice, for longer than any browser's own patience at the first refusal; the updates come after it is back."""
+    with serving() as server, pages(browsers, server.url, "killed") as opened:
+        for batch in range(BATCHES):
+            if batch in (5, 12):
+                server.kill()
+                for page in opened:
+                    page.until(lambda seen: seen["state"] == "offline")
+                time.sleep(1.5)
+                server.spawn()
+                until(server.is_up, seconds=20)
+            publish(server, "killed", batch)
+        for page in opened:
+            shows_all(page)
+
+
+def test_a_proxy_that_buffers(server: Server, browsers: list[Browser]) -> None:
+    """Streams come through when it is pleased to let them: one after the other loses its place, until polls go through.
+    The tab remembers."""
+    with Nginx(server.port, BUFFERS) as nginx:
+        begin = server.publish("buffered", "before the page was made")["id"]
+        opened = [Page(browser, nginx.url, ["buffered"], since=begin) for browser in browsers]
+        publish(server, "buffered", 0)
+        for page in opened:
+            seen = page.until(lambda seen: seen["transport"] == "poll")
+            assert seen["transports"] == ["sse", "ndjson", "poll"]
+        for batch in range(1, BATCHES):
+            publish(server, "buffered", batch)
+        for page in opened:
+            shows_all(page)
+        for page in [Page(browser, nginx.url, ["buffered"]) for browser in browsers]:
+            page.until(lambda seen: seen["state"] == "live" and seen["lines"] == NUMBERS[-1:], seconds=5)
+            assert page.look()["transports"] == ["poll"]
+            page.close()
+
+
+def test_a_proxy_that_cuts_idle_connections(browsers: list[Browser]) -> None:
+    """After five seconds, while the server is silent for fifteen."""
+    with (
+        serving(heartbeat=15) as server,
+        Nginx(server.port, CUTS) as nginx,
+        pages(browsers, nginx.url, "idle") as opened,
+    ):
+        for batch in range(BATCHES):
+            if batch == BATCHES // 2:
+                for page in opened:
+                    page.until(lambda seen: "offline" in seen["states"])
+            publish(server, "idle", batch)
+        for page in opened:
+            shows_all(page)
+
+
+def test_a_proxy_that_drops_one_connection_of_three(server: Server, browsers: list[Browser]) -> None:
+    """And all that are there, again and again."""
+    with Line(server.port, drops=True) as line, pages(browsers, line.url, "dropped") as opened:
+        for batch in range(BATCHES):
+            if batch % 5 == 4:
+                line.cut()
+            publish(server, "dropped", batch)
+            time.sleep(0.3)
+        for page in opened:
+            shows_all(page)
+
+
+def test_a_frozen_server(browsers: list[Browser]) -> None:
+    """It takes connections, and says nothing: the page says that what it shows is stale, and goes on afterwards."""
+    with serving() as server, pages(browsers, server.url, "frozen") as opened:
+        for batch in range(BATCHES):
+            if batch == BATCHES // 2:
+                assert server.process is not None
+                os.killpg(server.process.pid, signal.SIGSTOP)
+                for page in opened:
+                    page.until(lambda seen: "stale" in seen["states"])
+                os.killpg(server.process.pid, signal.SIGCONT)
+            publish(server, "frozen", batch)
+        for page in opened:
+            shows_all(page)
+            assert page.look()["state"] == "live"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, Protocol
@@ -38,7 +39,7 @@ class Client:
         if method not in ("GET", "HEAD") or answer.status_code not in (200, 304):
             return NOT_STORED
         if "/comet" in path and path.endswith((".js", ".mjs", ".ts")):
-            return FOR_EVER if "-" in path else "no-cache"
+            return FOR_EVER if re.search(r"-[0-9a-f]{12}\.", path) else "no-cache"
         if path.partition("?")[0].endswith("/sup.json"):
             return "private, max-age=1" if self.comet.worker.access.authorize else "max-age=1"
         return "no-cache" if path.partition("?")[0].endswith("/latest") else NOT_STORED

@@ -19,7 +19,7 @@ from tests.views.client import FOR_EVER, Client, Serve, assert_problem
 
 STATIC = Path(comet.__file__).parent / "static"
 ROOT = STATIC.parent.parent
-NAMES = ["comet.js", "comet.mjs", "comet.d.ts"]
+NAMES = ["comet.js", "comet.mjs", "comet.d.ts", "comet-elements.js", "comet-legacy.js"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -141,6 +141,7 @@ def test_a_stream_that_is_refused_later(serve: Serve) -> None:
 def test_an_app_that_fails_behind_the_view() -> None:
     """The response that it drops keeps no place."""
     app = Flask("failing")
+    app.logger.disabled = True  # pytest keeps what is logged, and with its traceback the response
     comet = Comet(app, settings=Settings(trusted_proxies=("none",), streams_per_peer=1))
     fails = True
 

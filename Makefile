@@ -12,7 +12,7 @@ NODE := build/client
 STATIC := comet/static
 PAGE := docs/browser.md
 BIN := $(VENV)/bin
-TWO := -n 2 --dist loadfile --no-loadscope-reorder
+BESIDE := -n 3 --dist loadfile --no-loadscope-reorder
 
 export COMET_DEMO ?= 1
 export COMET_OPEN ?= 1
@@ -22,12 +22,13 @@ export COMET_OPEN ?= 1
 run: $(VENV)/.installed
 	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
-# Two tests run beside each other, each file in one process; those that are marked alone (tests/room.py) come last.
+# Tests mostly wait: three run beside each other, each file in one process. Files that are marked alone come last, one
+# test at a time (tests/room.py).
 test: lint packages
-	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m pytest -q $(TWO) -m "not soak" --cov --cov-report=term:skip-covered $(TESTS)
+	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m pytest -q $(BESIDE) -m "not soak" --cov --cov-report=term:skip-covered $(TESTS)
 ifndef TESTS
 	@echo "What shows how updates are written, once more without direct writes:"
-	@env -u COMET_DEMO -u COMET_OPEN COMET_TEST_DIRECT_WRITES=0 $(BIN)/python -m pytest -q $(TWO) -m "delivers and not soak" tests/live
+	@env -u COMET_DEMO -u COMET_OPEN COMET_TEST_DIRECT_WRITES=0 $(BIN)/python -m pytest -q $(BESIDE) -m "delivers and not soak" tests/live
 endif
 
 lint: $(VENV)/.tests-installed

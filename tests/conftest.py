@@ -42,7 +42,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
 
 @pytest.fixture(autouse=True)
 def in_the_room(request: pytest.FixtureRequest, room: Room) -> Iterator[None]:
-    """``make test`` runs two tests beside each other, but not beside one that is marked ``alone``."""
+    """``make test`` runs tests beside each other, but not beside one that is marked ``alone``."""
     with room.inside(alone=request.node.get_closest_marker("alone") is not None):
         yield
 

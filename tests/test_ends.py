@@ -112,7 +112,7 @@ def test_the_line(caplog: pytest.LogCaptureFixture) -> None:
         "peer": "192.0.2.7",
     }
     assert line.fields["bytes"] == controller.counts.yielded.bytes > 0
-    assert f"stopping, wire sse, channels a,b, 0.0 s, updates 2, bytes {line.fields['bytes']}, last " in line.getMessage()
+    assert "a stream has ended: stopping, wire sse, channels a,b, 0.0 s, updates 2, bytes " in line.getMessage()
 
 
 def test_an_unknown_address(caplog: pytest.LogCaptureFixture) -> None:

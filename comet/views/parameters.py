@@ -22,7 +22,8 @@ RATES = 0.1, 1000
 #: Updates in the answer of a poll that names no limit.
 LIMIT = 100
 
-ORIGIN = re.compile(r"https?://[^\s/?#'\"<>\\@]+|\*", re.IGNORECASE)
+#: As browsers write it: in ASCII, whatever the letters of the host.
+ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+|\*", re.IGNORECASE)
 CALLBACK = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(\.[A-Za-z_$][A-Za-z0-9_$]*)*")
 
 

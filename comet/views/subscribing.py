@@ -159,7 +159,7 @@ def _target(comet: Worker) -> str:
     if not parameters.ORIGIN.fullmatch(origin):
         raise BadRequest(f"origin={origin[:70]!r}: it takes an origin such as https://app.example.")
     if not own_origin(request, origin) and not comet.access.allows_origin(origin):
-        raise Forbidden(f"COMET_ALLOWEDparameters.ORIGINS does not name {origin[:200]}.")
+        raise Forbidden(f"COMET_ALLOWED_ORIGINS does not name {origin[:200]}.")
     return origin
 
 

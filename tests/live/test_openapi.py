@@ -114,7 +114,7 @@ def test_at_random(server: Server, label: str, mode: GenerationMode) -> None:
 @pytest.mark.parametrize(("label", "mode"), TRIES)
 def test_long_at_random(server: Server, label: str, mode: GenerationMode) -> None:
     """The same, farther."""
-    explore_by(server, label, mode, 300)
+    explore_by(server, label, mode, 100)
 
 
 def explore_by(server: Server, label: str, mode: GenerationMode, examples: int) -> None:
@@ -133,8 +133,14 @@ def explore_by(server: Server, label: str, mode: GenerationMode, examples: int) 
 def try_out(server: Server, session: requests.Session, case: Case[Any]) -> None:
     response = ask(server, session, case)
     if response is not None:
+        checks = [not_a_server_error] if is_elsewhere(case) else CHECKS
         excluded = [negative_data_rejection] if is_let_pass(case) else []
-        case.validate_response(response, checks=CHECKS, excluded_checks=excluded)
+        case.validate_response(response, checks=checks, excluded_checks=excluded)
+
+
+def is_elsewhere(case: Case[Any]) -> bool:
+    """Whether a name has a slash in it, so that its path is another one."""
+    return any("/" in unquote(str(part)) for part in case.path_parameters.values())
 
 
 def is_let_pass(case: Case[Any]) -> bool:

@@ -196,6 +196,7 @@ def test_several_channels(client: Client) -> None:
         ("iframe?origin=http://localhost/", "an origin such as"),
         ("iframe?origin=http://a'b", "an origin such as"),
         ("iframe?origin=http://a%0Ab", "an origin such as"),
+        ("iframe?origin=http://%C3%A9", "an origin such as"),
     ],
 )
 def test_a_bad_parameter(client: Client, path: str, words: str) -> None:

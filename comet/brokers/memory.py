@@ -12,7 +12,7 @@ from operator import attrgetter
 from ..core.errors import NotFound, TooManyChannels
 from ..core.log import Entry, Log, Page, Position
 from ..core.rules import Rules
-from ..core.update import Closed
+from ..core.update import Closed, is_own
 from . import Broker, Deliver, Receipt, new_epoch
 
 
@@ -103,6 +103,7 @@ class MemoryBroker:
         for entry in entries:
             if isinstance(entry, Closed) and entry.channel in new:
                 raise NotFound(f"there is no channel {entry.channel}.")
+        new = {name for name in new if not is_own(name)}  # those count for nobody
         if new and log.published + len(new) > self.max_channels:
             raise TooManyChannels(
                 f"{self.max_channels} channels exist already (COMET_MAX_CHANNELS); "

@@ -13,8 +13,8 @@ from comet.core.cursor import Cursor
 from comet.core.errors import LeaseLost, NotFound, TooManyChannels
 from comet.core.log import Entry, Gap, Position
 from comet.core.ring import REMEMBERED
-from comet.core.rules import Rule, Rules
-from comet.core.update import BINARY, Closed, Update
+from comet.core.rules import REVOKED, Rule, Rules
+from comet.core.update import BINARY, Closed, OwnUpdate, Update
 from tests.timing import until
 
 
@@ -346,6 +346,17 @@ class BrokerContract:
             broker.publish(batch)
         assert broker.log.head == 1 and not broker.log.exists("new0")
         assert not any(receipt.duplicate for receipt in broker.publish(batch[:3]))
+
+    def test_channels_of_comets_own_count_for_nobody(self, make: Make) -> None:
+        """They find room, and take none."""
+        broker = make(max_channels=2)
+        for _ in "12":
+            broker.publish([OwnUpdate(REVOKED, b"1"), OwnUpdate("comet.x", b"1"), OwnUpdate("comet.y", b"1")])
+        self.publish(broker, "1", channel="Comet.a")
+        self.publish(broker, "1", channel="comet")
+        with pytest.raises(TooManyChannels):
+            self.publish(broker, "1", channel="b")
+        broker.publish([OwnUpdate("comet.z", b"1")])
 
     def test_a_batch_with_an_unknown_deletion_is_refused_whole(self, make: Make) -> None:
         """Nothing of it is published."""

@@ -1,7 +1,8 @@
 -- The transactions of the log. Redis runs a script alone: nobody sees half of it, and nobody else is served meanwhile.
 --
 -- P:meta         one hash, so that it vanishes as a whole: epoch, seq (the head), floor, run (of the server that wrote
---                last), holes ("before after " each), and @CHANNEL "last lost bytes closed oldest" (a time)
+--                last), holes ("before after " each), own (how many channels are comet's own, which count for nobody),
+--                and @CHANNEL "last lost bytes closed oldest" (a time)
 -- P:last         the channels by the SEQ of their newest entry: what is newer than N?
 -- P:due          the channels by the time at which something of them may be too old
 -- P:log:CHANNEL  stream, id SEQ-0: p prev, t time, m "type LF event" (empty: the end of the channel), d data
@@ -43,7 +44,7 @@ end
 
 -- The state, and what a restart of the server or the loss of its data means.
 
-local state = redis.call('HMGET', meta, 'epoch', 'seq', 'floor', 'run', 'holes')
+local state = redis.call('HMGET', meta, 'epoch', 'seq', 'floor', 'run', 'holes', 'own')
 local epoch, run, holes = state[1], state[4], state[5] or ''
 local head, floor = tonumber(state[2] or 0), tonumber(state[3] or 0)
 local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
@@ -134,7 +135,9 @@ end
 
 -- Publishing.
 
-local frame, channels = {}, redis.call('ZCARD', newest)
+local function is_own(name) return string.sub(name, 1, 6) == 'comet.' end
+
+local frame, channels = {}, redis.call('ZCARD', newest) - tonumber(state[6] or 0)
 
 local function known(name, key) return key ~= '' and redis.call('GET', P .. ':key:' .. name .. ' ' .. key) end
 
@@ -145,7 +148,9 @@ local function append(name, rule, mark, data)
     redis.call('DEL', stream(name))
     record.added, record.size, record.bytes, record.lost = 0, 0, 0, record.last
   end
-  if not record.exists then channels = channels + 1 end
+  if not record.exists then
+    if is_own(name) then redis.call('HINCRBY', meta, 'own', 1) else channels = channels + 1 end
+  end
   head = head + 1
   local prev, id = whole(record.last), whole(head)
   redis.call('XADD', stream(name), id .. '-0', 'p', prev, 't', stamp, 'm', mark, 'd', data)
@@ -175,7 +180,7 @@ local function refusal(first, last, most)
   local new, count = {}, 0
   for i = first, last, 5 do
     local name, rule = ARGV[i], rule_of(ARGV[i + 1])
-    if not (record_of(name).exists or new[name] or rule.declared or known(name, ARGV[i + 2])) then
+    if not (record_of(name).exists or new[name] or rule.declared or is_own(name) or known(name, ARGV[i + 2])) then
       if ARGV[i + 3] == '' then return 'unknown ' .. name end
       new[name], count = true, count + 1
     end
@@ -239,6 +244,7 @@ local function forget(name, record)
   redis.call('HSET', meta, 'floor', whole(floor))
   redis.call('HDEL', meta, '@' .. name)
   redis.call('ZREM', newest, name)
+  if is_own(name) then redis.call('HINCRBY', meta, 'own', -1) end
 end
 
 -- When to look at the channel again; nil: not before it is published to.

@@ -16,7 +16,7 @@ from ...core.errors import BrokerAway, CometError, NotFound, TooManyChannels
 from ...core.log import Entry
 from ...core.ring import REMEMBERED
 from ...core.rules import Rules
-from ...core.update import Closed
+from ...core.update import Closed, is_own
 from .. import Lease, Receipt
 from . import leases
 from .file import File, explain
@@ -110,11 +110,11 @@ class Store:
             if row is None:
                 if isinstance(entry, Closed) and entry.channel not in self.options.rules.names:
                     raise NotFound(f"there is no channel {entry.channel}.")
-                new += entry.channel not in self.options.rules.names
+                new += entry.channel not in self.options.rules.names and not is_own(entry.channel)
                 floor = db.execute("SELECT floor FROM state").fetchone()[0]
                 row = (floor, floor, 0, 0, 0)
             records[entry.channel] = Record(*row)
-        # comet's own are nobody's.
+        # comet's own count for nobody.
         sql = "SELECT count(*) FROM channel WHERE name NOT GLOB 'comet.*'"
         if new and db.execute(sql).fetchone()[0] + new > self.options.max_channels:
             raise TooManyChannels(

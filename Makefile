@@ -13,6 +13,8 @@ STATIC := comet/static
 PAGE := docs/browser.md
 BIN := $(VENV)/bin
 BESIDE := -n 3 --dist loadfile --no-loadscope-reorder
+# Hundreds of servers are started: each would compile all of comet if nothing kept that.
+PYTEST := env -u COMET_DEMO -u COMET_OPEN -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q
 
 export COMET_DEMO ?= 1
 export COMET_OPEN ?= 1
@@ -25,10 +27,10 @@ run: $(VENV)/.installed
 # Tests mostly wait: three run beside each other, each file in one process. Files that are marked alone come last, one
 # test at a time (tests/room.py).
 test: lint packages
-	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m pytest -q $(BESIDE) -m "not soak" --cov --cov-report=term:skip-covered $(TESTS)
+	@$(PYTEST) $(BESIDE) -m "not soak" --cov --cov-report=term:skip-covered $(TESTS)
 ifndef TESTS
 	@echo "What shows how updates are written, once more without direct writes:"
-	@env -u COMET_DEMO -u COMET_OPEN COMET_TEST_DIRECT_WRITES=0 $(BIN)/python -m pytest -q $(BESIDE) -m "delivers and not soak" tests/live
+	@COMET_TEST_DIRECT_WRITES=0 $(PYTEST) $(BESIDE) -m "delivers and not soak" tests/live
 endif
 
 lint: $(VENV)/.tests-installed
@@ -51,7 +53,7 @@ bench-quick: $(VENV)/.installed
 	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m bench quick
 
 soak: $(VENV)/.tests-installed packages
-	@env -u COMET_DEMO -u COMET_OPEN $(BIN)/python -m pytest -q -m soak $(TESTS)
+	@$(PYTEST) -m soak $(TESTS)
 
 # Debian's packages that the tests start: browsers, proxies. Only root installs; else the tests that miss one are skipped.
 packages:

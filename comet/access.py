@@ -141,6 +141,7 @@ class Access:
         """
         shown = request.authorization
         if shown and shown.type == "basic" and _among((shown.password or "").encode(), self.keys):
+            self._token(cookies=False)  # one that fails is refused beside it, too
             return None if request.headers.get("Sec-Fetch-Dest") == "document" else check_same_origin(request)
         try:
             self.check_write("admin", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
@@ -348,6 +349,9 @@ def test_a_key_beside_a_bad_token_for_administration(client: Client) -> None:
             headers = {**AUTH, "Content-Type": "application/x-ndjson"}
             assert_problem(client.ask(method, f"{path}?token={text}", headers, data=b""), 401, "the token")
     assert client.ask("DELETE", "/channels/secret", AUTH).status_code == 204
+    by_password = {"Authorization": f"Basic {b64encode(f'anybody:{KEY}'.encode()).decode()}"}
+    assert client.get("/status.json", by_password).status_code == 200
+    assert_problem(client.get("/status.json?token=garbage", by_password), 401, "the token")
 
 
 # Revoking.

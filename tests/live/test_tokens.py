@@ -514,6 +514,17 @@ def test_a_token_from_the_command_line(server: Server) -> None:
     assert _get(server, *with_header("/channels/secret/latest", made.stdout.strip())).status_code == 200
 
 
+def test_a_token_with_its_name(server: Server) -> None:
+    """With ``--json`` it is told by what name it can be revoked."""
+    made = typed("token", "--subscribe", "secret", "--json", jwt_key=SECRET)
+    assert (made.returncode, made.stderr) == (0, "")
+    told = json.loads(made.stdout)
+    assert json.loads(_claims(told["token"]))["jti"] == told["jti"]
+    assert _get(server, *with_header("/channels/secret/latest", told["token"])).status_code == 200
+    revoke(server, told["jti"])
+    until(lambda: not is_good(server, told["token"]), what="the revocation")
+
+
 @pytest.mark.parametrize(
     ("arguments", "key", "words"),
     [

@@ -445,6 +445,13 @@ def test_what_the_channel_of_revocations_is_to_others(client: Client) -> None:
     assert "comet." not in client.get("/sup.json").text
 
 
+def test_the_largest_update(serve: Serve) -> None:
+    """It is no limit for revocations."""
+    client = serve(jwt_key=(SECRET,), channels=CHANNELS, max_update=1)
+    assert revoke(client, "x").status_code == 204
+    assert_problem(by_header(client, "/channels/secret/poll", reader("*", jti="x")), 401, "revoked")
+
+
 def test_revoking_with_open(serve: Serve) -> None:
     """On one's own machine it takes no key; and where tokens need none, it does no harm."""
     assert revoke(serve(open=True, publish_key=()), "x", ()).status_code == 204

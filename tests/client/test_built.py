@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -81,6 +82,28 @@ def test_the_budget(name: str) -> None:
 def test_the_level_of_the_language(name: str) -> None:
     """A parser of that level takes it."""
     passes("acorn", "--silent", *SCRIPTS[name], str(STATIC / name))
+
+
+#: What browsers have had only since ES5, HTML5, or later; where older ones have something else, it is asked for first.
+NEWER = re.compile(
+    r"\.(forEach|map|filter|reduce|some|every|find|includes|bind|trim|now|keys|assign|startsWith|remove\(|"
+    r"append\(|classList|dataset|querySelector\w*|currentScript|onload|responseType|response\b)|"
+    r"\b(Promise|Map|Set|WeakMap|Symbol|Proxy|fetch|URL|EventSource|AbortController|globalThis|Object\.create|"
+    r"get \w+\(|console|localStorage|sessionStorage|requestAnimationFrame)\b"
+)
+
+
+def test_the_legacy_client_takes_nothing_newer_for_granted() -> None:
+    """No method and no object that browsers before 2009 do not have, but where it looks first whether they have it."""
+    script = (STATIC / "comet-legacy.js").read_text()
+    assert [match[0] for match in NEWER.finditer(script)] == []
+    looks = {
+        "JSON": r"window\.JSON\?",
+        "postMessage": r"window\.postMessage&&",
+        "XMLHttpRequest": r"window\.XMLHttpRequest",
+    }
+    looks |= {"addEventListener": r"\.addEventListener\?", "removeEventListener": r"\.removeEventListener\?"}
+    assert [name for name, look in looks.items() if name in script and not re.search(look, script)] == []
 
 
 def test_lint() -> None:

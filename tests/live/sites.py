@@ -26,10 +26,10 @@ class Site:
         self._server.server_close()
         self._thread.join()
 
-    def page(self, body: str) -> str:
+    def page(self, body: str, *, head: str = "") -> str:
         """Publish a page; return its address."""
         path = f"/{len(self.pages)}"
-        self.pages[path] = f'<!doctype html><meta charset="utf-8"><title>a page</title><body>{body}'.encode()
+        self.pages[path] = f'<!doctype html><meta charset="utf-8"><title>a page</title>{head}<body>{body}'.encode()
         return self.origin + path
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -34,7 +34,13 @@ export function xhr(request, on) {
       on.over(200);
     } else on.over(status === 200 ? 0 : status, status && ask.getResponseHeader("Retry-After"));
   };
-  ask.send(null);
+  try {
+    ask.send(null);
+  } catch (_) {
+    setTimeout(function () {
+      on.over(0);
+    }, 0);
+  }
   return function () {
     ask.onreadystatechange = function () {};
     ask.abort();

@@ -12,7 +12,6 @@ import resource
 import shutil
 import signal
 import sys
-import tempfile
 import time
 import weakref
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from gunicorn.errors import AppImportError
 from .core.errors import SettingsError
 from .reloading import guard
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
-from .tallies import lay_down
+from .tallies import lay_down, make_folder
 
 
 #: By COMET_LOG. Names only: they bring along what must be patched first.
@@ -141,10 +140,8 @@ def _check(cfg: Any) -> None:
 def _share(cfg: Any) -> None:
     """Make the folder of this server's workers, which may be another user's than this master is."""
     global _shared
-    # Where gunicorn has its own small files: that of memory, where the operator has chosen that.
-    _shared = Path(tempfile.mkdtemp(prefix="comet-metrics-", dir=cfg.worker_tmp_dir))
-    if os.geteuid() == 0:
-        os.chown(_shared, cfg.uid, cfg.gid)
+    # Where gunicorn has its own small files: in memory, where the operator has chosen that.
+    _shared = make_folder(cfg.worker_tmp_dir, cfg.uid, cfg.gid)
 
 
 def when_ready(server: Any) -> None:

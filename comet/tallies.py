@@ -21,7 +21,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import struct
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -44,6 +46,43 @@ ENDED = "ended"
 REMEMBERED = 100
 
 _COUNT = struct.Struct("=q")
+
+
+PREFIX = "comet-metrics-"
+
+#: Seconds after which a folder that nobody has locked is one of a server that was killed, not of one that begins.
+BEGINS = 60.0
+
+
+def make_folder(beside: str | None, uid: int, gid: int) -> Path:
+    """Make the folder of a server that begins, for the user that its workers are, and remove those that servers have
+    left there that were killed. Remove it in the end. Raises OSError."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=beside))
+    if os.geteuid() == 0:
+        os.chown(folder, uid, gid)
+    # Held until the server and all of its workers have ended. systemd-tmpfiles looks for that, too: it would remove
+    # what did not change for some days.
+    _lock(folder)
+    owner = folder.stat().st_uid
+    for other in folder.parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            found = other.lstat()
+            if found.st_uid == owner and time.time() - found.st_mtime > BEGINS:
+                lock = _lock(other)
+                shutil.rmtree(other, ignore_errors=True)
+                os.close(lock)
+    return folder
+
+
+def _lock(folder: Path) -> int:
+    """Raises OSError if another process has it."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise
+    return file
 
 
 class Tally(NamedTuple):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
 
-from comet.tallies import BETWEEN, UPDATES, Own, Tally, gather, lay_down, others
+from comet.tallies import BETWEEN, PREFIX, UPDATES, Own, Tally, gather, lay_down, make_folder, others
 
 
 def told(folder: Path) -> dict[str, float]:
@@ -82,6 +83,33 @@ def test_a_worker_that_is_just_beginning_is_there(tmp_path: Path) -> None:
     """Its mark may be empty, and it has no tally yet."""
     (tmp_path / "1-1.mark").touch()
     assert told(tmp_path) == {UPDATES: 0}
+
+
+def test_a_folder_of_a_server_that_was_killed_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    """By then nobody has it locked. One that has just begun stays, and one that another server has."""
+    killed, young, foreign = (tmp_path / f"{PREFIX}{name}" for name in ("killed", "young", "foreign"))
+    for folder in (killed, young, foreign):
+        folder.mkdir()
+        (folder / "1-1.mark").touch()
+    live = make_folder(str(tmp_path), os.getuid(), os.getgid())
+    foreign_lock = os.open(foreign, os.O_RDONLY)
+    fcntl.flock(foreign_lock, fcntl.LOCK_SH)
+    for folder in (killed, live, foreign):
+        os.utime(folder, (1, 1))
+    new = make_folder(str(tmp_path), os.getuid(), os.getgid())
+    assert set(tmp_path.iterdir()) == {young, foreign, live, new}
+    os.close(foreign_lock)
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Others may write where temporary files are."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "tmp").mkdir()
+    link = tmp_path / "tmp" / f"{PREFIX}link"
+    link.symlink_to(tmp_path / "theirs")
+    os.utime(link, (1, 1), follow_symlinks=False)
+    make_folder(str(tmp_path / "tmp"), os.getuid(), os.getgid())
+    assert (tmp_path / "theirs").is_dir() and link.is_symlink()
 
 
 def test_others_are_all_but_oneself(tmp_path: Path) -> None:

@@ -72,7 +72,11 @@ class Revocations:
         the broker goes away later, what was known holds.
         """
         if self._greenlet is not None and not self._known.wait(PATIENCE):
-            raise BrokerAway("it is not known yet which tokens have been revoked: the broker is out of reach.")
+            raise BrokerAway(
+                "it is not known yet which tokens have been revoked: this worker has just begun, or its broker is out of "
+                "reach; try again.",
+                retry_after=2,
+            )
         if jti in self.controller.revoked:
             raise Unauthorized("the token has been revoked.")
 

@@ -34,9 +34,7 @@ every = 0.1
 WRONG = {
     "no TOML": ("[comet\n", ["comet.toml is not TOML"]),
     "a wrong value": ("heartbeat = 'soon'", ["heartbeat in comet.toml is 'soon'", "a number of seconds"]),
-    "a wrong name": ("max_updates = 5", ["'max_updates'", "Did you mean max_update?"]),
     "too many workers": ("workers = 2", ["2 workers can't share the memory broker"]),
-    "a kind that is none": ('[[triggers]]\nname = "x"\nkind = "tumer"', ["'tumer'", "Did you mean timer?"]),
     "a module that is not there": (TRIGGER + 'call = "nowhere:tick"', ["nowhere"]),
     "a module that is broken": (TRIGGER + 'call = "broken:tick"', ["broken"]),
     "a template that is not there": (TRIGGER + 'call = "time:time"\ntemplate = "nowhere.html"', ["nowhere.html"]),

@@ -283,6 +283,11 @@ SECURITY: dict[str, Schema] = {
         "description": "A key of COMET_PUBLISH_KEY, or a signed token (JWT) with the claim "
         '{"comet":{"publish":[…],"subscribe":[…]}}: names of channels, or prefixes ending in *.',
     },
+    "password": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "A key of COMET_PUBLISH_KEY as the password, whoever the user is: what a browser asks for.",
+    },
     "token": {
         "type": "apiKey",
         "in": "query",

@@ -15,6 +15,7 @@ TEXT: Schema = {"type": "string"}
 #: Who may: each is one of the ways.
 ANYBODY: list[Schema] = []
 ADMIN: list[Schema] = [{"bearer": []}]
+WATCHER: list[Schema] = [{"bearer": []}, {"password": []}]
 PUBLISHER: list[Schema] = [{"bearer": []}, {"token": []}, {"cookie": []}]
 #: A private channel takes one; else it needs none.
 SUBSCRIBER: list[Schema] = [{}, {"bearer": []}, {"token": []}, {"cookie": []}]
@@ -205,10 +206,10 @@ PATHS: dict[str, Any] = {
     },
     "/status": {
         "get": operation(
-            "The live page for administration: it never finishes loading. A browser asks for the key (HTTP Basic).",
+            "The live page for administration: it never finishes loading.",
             {"200": answer(_lasts("html"), {"text/html": TEXT})},
             (*CREDENTIALS, "503"),
-            security=ADMIN,
+            security=WATCHER,
         )
     },
     "/status.json": {
@@ -216,7 +217,7 @@ PATHS: dict[str, Any] = {
             "What that page shows, once; it takes up to a second, because rates do.",
             {"200": answer("The figures.", {"application/json": {"type": "object"}})},
             CREDENTIALS,
-            security=ADMIN,
+            security=WATCHER,
         )
     },
     "/sup.json": {

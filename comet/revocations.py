@@ -17,7 +17,7 @@ from gevent.event import Event
 from .breath import breathe
 from .brokers import Receipt
 from .controller import Controller
-from .core.errors import BrokerAway, Unauthorized
+from .core.errors import BrokerAway, Unauthorized, Unavailable
 from .core.log import Entry
 from .core.rules import REVOKED
 from .core.update import JSON, Closed, OwnUpdate
@@ -53,7 +53,7 @@ class Revocations:
 
     def revoke(self, jti: str) -> None:
         """Let a token be good no more, and end the streams that rest on it: here before this returns, in the other
-        workers a moment later. Raises what publishing raises: then it is so in this worker alone, until that ends."""
+        workers a moment later. Raises what publishing raises: then the others learn of it when that works again."""
         self.controller.revoke(jti)
         if jti in self._in_log:
             return
@@ -72,11 +72,8 @@ class Revocations:
         the broker goes away later, what was known holds.
         """
         if self._greenlet is not None and not self._known.wait(PATIENCE):
-            raise BrokerAway(
-                "it is not known yet which tokens have been revoked: this worker has just begun, or its broker is out of "
-                "reach; try again.",
-                retry_after=2,
-            )
+            why = "this worker has just begun, or its broker is out of reach"
+            raise BrokerAway(f"it is not known yet which tokens have been revoked: {why}; try again.", retry_after=2)
         if jti in self.controller.revoked:
             raise Unauthorized("the token has been revoked.")
 
@@ -85,6 +82,8 @@ class Revocations:
         while True:
             try:
                 self._follow()
+            except Unavailable:
+                pass  # of what could not be published again
             except Exception:
                 log.exception("comet: revoked tokens could not be read; they are read again")
             gevent.sleep(AGAIN)

@@ -254,6 +254,7 @@ PARAMETERS: dict[str, Schema] = {
         "The same key again, within COMET_IDEMPOTENCY_SECONDS, publishes nothing.",
     ),
     "If-None-Match": _header("If-None-Match", {"type": "string"}, "The `ETag` of an earlier answer."),
+    "still": _query("still", {"enum": ["0", "1"], "default": "0"}, "1: the page as it is now, which ends."),
     "seconds": _query("seconds", {"enum": list(PERIODS), "default": USUAL}, "How far back the document reaches."),
 }
 

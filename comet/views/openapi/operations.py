@@ -210,6 +210,7 @@ PATHS: dict[str, Any] = {
             {"200": answer(_lasts("html"), {"text/html": TEXT})},
             (*CREDENTIALS, "503"),
             security=WATCHER,
+            takes=("still",),
         )
     },
     "/status.json": {

@@ -4,6 +4,8 @@ export const browser = {
   ReadableStream: window.ReadableStream && window.TextDecoder && window.fetch,
   TextDecoder: window.TextDecoder,
   AbortController: window.AbortController,
+  BroadcastChannel: window.BroadcastChannel,
+  locks: navigator.locks,
   fetch: window.fetch && window.fetch.bind(window),
   setTimeout: window.setTimeout.bind(window),
   clearTimeout: window.clearTimeout.bind(window),

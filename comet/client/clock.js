@@ -12,6 +12,9 @@ export const LASTING = 5000;
 /** So long a browser may go on trying by itself. */
 export const BY_ITSELF = 15000;
 
+/** So long a tab that leads may take to answer another one. */
+export const REPLY = 3000;
+
 /** After so long a better transport is tried once more. */
 export const BETTER = 600000;
 

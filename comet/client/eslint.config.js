@@ -16,7 +16,7 @@ export default [
       ecmaVersion: 2020, // 2018, and import.meta, which the bundler takes out of comet.js
       sourceType: "module",
       globals: readonly(
-        "window document location URL setTimeout clearTimeout requestAnimationFrame CustomEvent DOMParser Element " +
+        "window document navigator location URL setTimeout clearTimeout requestAnimationFrame CustomEvent DOMParser Element " +
           "HTMLElement HTMLFormElement Node NodeFilter MutationObserver CSSStyleSheet customElements console",
       ),
     },

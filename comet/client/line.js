@@ -23,7 +23,8 @@ const ENOUGH = 2;
  * answers, the transport is at fault, and the next best takes its place; if not, its refusal says what to do.
  * @param {any} env the browser, or what a test puts in its place
  * @param {any} options of subscribe, with `base` and `names`
- * @param {any} sink what is told: state, update, gap, closed, and beat for each sign of life
+ * @param {any} sink what is told: state, update, gap, closed, and beat for each sign of life; if it has `answered`, a
+ *   single poll is made, and this told
  */
 export function line(env, options, sink) {
   const { base, credentials, last, transport } = options;
@@ -33,6 +34,7 @@ export function line(env, options, sink) {
   let heartbeat = HEARTBEAT;
   let state = "connecting";
   let current, trial, timer, better;
+  let renamed = null; // the names that are to be, from where it is found to stand
   let stale = fetches; // the token is to be fetched
   let tries = 0;
   let strikes = 0;
@@ -67,7 +69,7 @@ export function line(env, options, sink) {
 
   const request = (once) => ({ base, names, since: cursor, last, token, credentials, once });
 
-  const open = () => begin(() => choice.at(choice.place()), false);
+  const open = () => (sink.answered || renamed ? probe() : begin(() => choice.at(choice.place()), false));
   const probe = () => begin(() => poll, true);
 
   const begin = (transportOf, once) => {
@@ -147,6 +149,15 @@ export function line(env, options, sink) {
     sign: () => {},
     over(how) {
       if (!how.answered) return refused(how);
+      if (sink.answered) {
+        halt();
+        return sink.answered();
+      }
+      if (renamed) {
+        names = renamed;
+        renamed = null;
+        sink.renamed();
+      }
       strikes += suspicion;
       if (strikes >= ENOUGH) {
         strikes = 0;
@@ -207,6 +218,13 @@ export function line(env, options, sink) {
     cursor: () => cursor,
     state: () => state,
     names: () => names,
+    /** Those that it will have. */
+    wanted: () => renamed || names,
+    /** Take other names: a poll finds out up to where there is nothing for the old ones, and the new ones begin there. */
+    rename(wanted) {
+      renamed = wanted;
+      probe();
+    },
     transport: () => choice.name(),
     heartbeat: () => heartbeat,
   };

@@ -28,8 +28,8 @@ export function poll(env, request, on) {
       .then((response) => {
         if (response.status !== 200) return refused(response, env.now() - begun);
         return response.json().then((answer) => {
-          on.sign();
           told(answer);
+          on.sign();
           if (once) return on.over({ answered: true });
           wait = longest;
           return ask();

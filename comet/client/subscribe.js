@@ -1,5 +1,8 @@
 import { bundle } from "./bundle.js";
+import { line } from "./line.js";
+import { member } from "./member.js";
 import { page } from "./page.js";
+import { tabs } from "./tabs.js";
 
 /**
  * The function `subscribe` of a page.
@@ -8,6 +11,15 @@ import { page } from "./page.js";
  */
 export function subscriber(env, home) {
   const awake = page(env);
+  const groups = {};
+
+  // What a token grants is this tab's alone. Without locks (plain http is no secure context) each tab is for itself.
+  const share = (base, { tabs: wanted, token, transport, credentials }) => {
+    if (wanted === false || token || transport || !env.locks || !env.BroadcastChannel) return null;
+    const key = base + !!credentials;
+    groups[key] = groups[key] || tabs(env, { base, credentials });
+    return groups[key];
+  };
 
   return function subscribe(channels, options = {}) {
     const names = [...new Set([].concat(channels))];
@@ -23,9 +35,11 @@ export function subscriber(env, home) {
         }, 0);
       }
     };
+    const group = share(base, options);
     const source = bundle(
+      group ? member : line,
       env,
-      { ...options, names, base },
+      { ...options, names, base, group },
       {
         update: (update) => call("onupdate", update),
         gap: (gap) => call("ongap", gap),

@@ -77,6 +77,25 @@ class Page:
         self.browser.leave()
 
 
+class Tab(Page):
+    """A page in a tab of its own, which shares its connection with the others."""
+
+    def __init__(self, browser: Browser, url: str, names: list[str], **options: Any) -> None:
+        browser.driver.switch_to.new_window("tab")
+        self.handle = browser.driver.current_window_handle
+        super().__init__(browser, url, names, **{"tabs": True, **options})
+
+    def look(self) -> dict[str, Any]:
+        self.browser.driver.switch_to.window(self.handle)
+        return super().look()
+
+    def close(self) -> None:
+        """The first window of the browser stays."""
+        self.browser.driver.switch_to.window(self.handle)
+        self.browser.driver.close()
+        self.browser.driver.switch_to.window(self.browser.driver.window_handles[0])
+
+
 @contextmanager
 def both() -> Iterator[list[Browser]]:
     with ExitStack() as stack:

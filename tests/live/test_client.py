@@ -14,7 +14,7 @@ import requests
 
 from tests.live.browsers import Browser
 from tests.live.nginx import Nginx
-from tests.live.pages import Page, both
+from tests.live.pages import Page, Tab, both
 from tests.live.server import Server
 from tests.live.sites import Line
 from tests.timing import until
@@ -198,3 +198,32 @@ def test_a_frozen_server(browsers: list[Browser]) -> None:
         for page in opened:
             shows_all(page)
             assert page.look()["state"] == "live"
+
+
+def test_eight_tabs(server: Server, browsers: list[Browser]) -> None:
+    """With different channels, they have one connection at the server, where a browser has no more than six. The tab
+    that has it is closed: the others go on, and miss nothing."""
+    for browser in browsers:
+        common = f"all.{browser.name}"
+        server.publish(common, "before")
+        tabs = [Tab(browser, server.url, [f"tab{number}.{browser.name}", common], last=0) for number in range(8)]
+        for tab in tabs:
+            tab.until(lambda seen: seen["state"] == "live", what="live")
+        until(lambda name=common: subscribers(server, name) == 1)
+        for number in range(100):
+            server.publish(common, f"{number}")
+        tabs.pop(0).close()
+        for number in range(100, 200):
+            server.publish(common, f"{number}")
+        for number, tab in enumerate(tabs, 1):
+            server.publish(f"tab{number}.{browser.name}", "mine")
+            seen = tab.until(lambda seen: seen["lines"][-1:] == ["mine"])
+            assert seen["lines"] == [*map(str, range(200)), "mine"]
+        until(lambda name=common: subscribers(server, name) == 1)
+        for tab in tabs:
+            tab.close()
+        until(lambda name=common: subscribers(server, name) == 0)
+
+
+def subscribers(server: Server, channel: str) -> int:
+    return int(server.get(f"/channels/{channel}/info").json().get("subscribers", 0))

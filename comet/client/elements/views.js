@@ -6,7 +6,7 @@
  * kept of them; when it is live, all go on together from the older of the two cursors, and what comes twice is dropped.
  */
 
-import { earlier, isAfter } from "../bundle.js";
+import { earlier, isAfter } from "../cursors.js";
 import { attribute, nodesOf } from "./content.js";
 import { MODES } from "./modes.js";
 

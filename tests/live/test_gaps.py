@@ -217,8 +217,9 @@ def test_what_is_no_longer_kept_is_told_exactly(server: Server, channel: str) ->
             check_exact(story.had, story.published, subscriber.items)
 
 
-def test_the_end_of_a_channel_is_told_as_such_and_no_gap(server: Server) -> None:
-    """Whoever comes back soon after a deletion is told of that, and the response ends."""
+def test_the_end_of_a_channel_is_told_as_such_and_no_gap(restarted: tuple[Server, list[Seen], list[Seen]]) -> None:
+    """Whoever comes back within a minute after a deletion is told of that, and the response ends."""
+    server, _, _ = restarted
     story = Story(server, "deleted.now")
     story.publish(3)
     story.read_here()

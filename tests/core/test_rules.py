@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comet.core.errors import BadRequest
-from comet.core.rules import Rule, Rules, check_pattern, matches
+from comet.core.rules import OWN, REVOKED, Rule, Rules, check_pattern, matches
 
 
 DECLARED = {
@@ -43,7 +43,15 @@ def test_what_is_not_declared_has_the_default() -> None:
 
 def test_only_exact_names_are_declared_channels() -> None:
     """A prefix declares no channel: only exact names exist without being published to."""
-    assert set(Rules(declared=DECLARED).names) == {"orders.eu.1", "orders"}
+    assert set(Rules(declared=DECLARED).names) == {"orders.eu.1", "orders", *OWN}
+
+
+def test_the_rules_of_comets_own_channels() -> None:
+    """They hold whatever is declared for everybody."""
+    rules = Rules(Rule(history=1, private=True), {"*": Rule(history=1), "c*": Rule(history=1)})
+    assert rules[REVOKED] == OWN[REVOKED]
+    assert rules[REVOKED].history == 100_000
+    assert rules["comet.x"].history == 1
 
 
 @pytest.mark.parametrize(

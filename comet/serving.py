@@ -15,7 +15,7 @@ import sys
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +174,14 @@ def url_of(address: tuple[Any, ...], *, tls: bool) -> str:
 
 
 def nworkers_changed(server: Any, new: int, old: int | None) -> None:
-    """Refuse a second worker that a signal (TTIN) asks for, before it is forked."""
+    """Refuse a second worker that a signal (TTIN) asks for, before it is forked; and let the workers know how many they
+    are to be."""
     if old is not None and new > 1 and current_settings().broker == "memory":
         server.log.error("comet: %s", refuse_workers(new))
         server.num_workers = 1
+    elif _shared is not None:
+        with suppress(OSError):  # only the status page is wrong then
+            (_shared / "workers").write_text(str(new))
 
 
 def post_fork(server: Any, worker: Any) -> None:

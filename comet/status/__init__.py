@@ -85,11 +85,10 @@ class Status:
 
     def _figures(self) -> Figures:
         self._look()
-        knows_all = self.metrics.folder is not None
-        expected = self.expected if knows_all and self._sayings.has_been_asked(PATIENCE) else 0
+        expected = self._sayings.expected(self.expected) if self._sayings.has_been_asked(PATIENCE) else 0
         looks, channels = list(self._looks), list(self._channels())
         said = self._sayings.all(tally.pid for tally in looks[-1].tallies if tally.lives)
-        return figures(looks, said, channels, self.place, expected=expected) | {"alone": not knows_all}
+        return figures(looks, said, channels, self.place, expected=expected) | {"alone": self.metrics.folder is None}
 
     def _has_looked(self) -> bool:
         looks, now = self._looks, time.time()

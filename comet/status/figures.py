@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 from operator import attrgetter
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from ..core.counts import DELAYS
 from ..core.ring import Ring
@@ -71,8 +71,7 @@ class Place:
     broker: str
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(NamedTuple):
     """A channel in the log. ``last``: when it was published to, None if nothing is kept; ``rate``: None if too little
     is kept to say."""
 
@@ -194,19 +193,20 @@ def _silence(said: Said | None, now: float) -> float | None:
 
 
 def _channels(channels: Sequence[Channel], told: Iterable[Said], now: float) -> Figures:
-    subscribers = sum((Counter(said["subscribers"]) for said in told), Counter[str]())
+    # No Counter to look up in: it is slow where nothing is found, and there may be thousands of channels.
+    subscribers = dict(sum((Counter(said["subscribers"]) for said in told), Counter[str]()))
     unknown = subscribers.keys() - {channel.name for channel in channels}
     all_ = [*channels, *map(Channel, sorted(unknown))]
 
     def busy(channel: Channel) -> tuple[float, ...]:
-        return channel.rate or 0.0, subscribers[channel.name], channel.last or 0.0
+        return channel.rate or 0.0, subscribers.get(channel.name, 0), channel.last or 0.0
 
     shown = [
         {
             "channel": channel.name,
             "stored": channel.stored,
             "bytes": channel.bytes,
-            "subscribers": subscribers[channel.name],
+            "subscribers": subscribers.get(channel.name, 0),
             "age": None if channel.last is None else round(max(0.0, now - channel.last), 1),
             "rate": None if channel.rate is None else round(channel.rate, 2),
         }

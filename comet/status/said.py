@@ -63,6 +63,12 @@ class Sayings:
             self._file(str(os.getpid())).unlink(missing_ok=True)
             self._folder = None
 
+    def expected(self, at_start: int) -> int:
+        """How many workers there should be, if at the start it was so many: signals change it (TTIN, TTOU)."""
+        with suppress(OSError, ValueError):
+            return int((self._folder / "workers").read_text()) if self._folder else 0
+        return at_start
+
     def has_been_asked(self, seconds: float) -> bool:
         """Whether the workers have had so much time to say something."""
         return time.time() - self._asked > seconds

@@ -135,6 +135,17 @@ def test_who_has_said_nothing_is_told_after_some_patience(
     other.close()
 
 
+def test_there_may_be_fewer_workers_than_at_the_start(
+    worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gunicorn's master says how many are left, and then none is missing."""
+    monkeypatch.setattr(status_module, "PATIENCE", 0.1)
+    worker.status.expected = 2
+    wait(lambda: worker.status.figures()["missing"] == 1)
+    (folder / "workers").write_text("1")
+    assert worker.status.figures()["missing"] == 0
+
+
 def test_a_worker_that_knows_of_no_folder() -> None:
     """It tells of itself alone, and says so."""
     comet = Comet(Flask("alone"), settings=Settings())

@@ -136,8 +136,9 @@ class Envelope(SSE):
         self.beat = sse_event(None, "comet.beat", [dump({"heartbeat": seconds})])
 
     def opening(self, cursor: Cursor, retry: int) -> bytes:
-        # The beat is the first event: a script sees that the way lets streams through, and where this one begins.
-        return b"id: %s\nretry: %d\n\n%s" % (str(cursor).encode(), retry, self.beat)
+        # The beat is the first event: a script sees that the way lets streams through, and where this one begins. It
+        # has the id with it, for Firefox forgets that of a block without data.
+        return b"id: %s\nretry: %d\n%s" % (str(cursor).encode(), retry, self.beat)
 
     def update(self, update: Update) -> bytes:
         return b"id: %s\ndata: %s\n\n" % (update.id.encode(), self.json(update))

@@ -407,7 +407,7 @@ def test_nothing_to_tell(client: Client) -> None:
         ("sse", rb":comet\nretry: (2\d{3}|3\d{3}|4000)\n"),
         (
             "sse?envelope=1",
-            rb'id: [0-9a-z]+-0\nretry: (2\d{3}|3\d{3}|4000)\n\nevent: comet.beat\ndata: {"heartbeat":60}\n\n',
+            rb'id: [0-9a-z]+-0\nretry: (2\d{3}|3\d{3}|4000)\nevent: comet.beat\ndata: {"heartbeat":60}\n\n',
         ),
         ("ndjson", rb""),
         ("text", rb""),

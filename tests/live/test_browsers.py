@@ -246,7 +246,7 @@ window.got = [];
 window.sources = arguments[0].map((url, place) => {
   const source = new EventSource(url);
   got.push([]);
-  for (const name of ["open", "message", "goal", "comet.gap", "comet.closed"])
+  for (const name of ["open", "message", "goal", "comet.beat", "comet.gap", "comet.closed"])
     source.addEventListener(name, (event) => got[place].push([name, event.data ?? null, event.lastEventId ?? null]));
   return source;
 });
@@ -284,6 +284,22 @@ def test_an_event_source_misses_nothing_when_its_line_is_cut(server: Server, bro
         assert [update["data"] for update in updates] == ["zero", *datas]
         assert [update["id"] for update in updates][1:] == ids
         assert updates[2]["event"] == "goal" and updates[2]["channel"] == channel
+        browser.run("for (const source of sources) source.close()")
+
+
+def test_an_event_source_has_a_cursor_before_the_first_update(server: Server, browser: Browser, channel: str) -> None:
+    """With envelope=1 it misses nothing either if its line is cut before anything has come."""
+    server.publish(channel, "old")
+    with Line(server.port) as line:
+        browser.open(f"{line.url}/healthz")
+        browser.run(LISTEN, [f"/channels/{channel}/sse?envelope=1&last=0"])
+        until(lambda: got(browser, 0, "comet.beat"))
+        line.cut()
+        for number in range(3):
+            server.publish(channel, f"missed {number}")
+        until(lambda: len(got(browser, 0, "message")) >= 3)
+        datas = [json.loads(data)["data"] for _, data, _ in got(browser, 0, "message", "comet.gap")]
+        assert datas == [f"missed {number}" for number in range(3)]
         browser.run("for (const source of sources) source.close()")
 
 

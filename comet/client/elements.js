@@ -37,9 +37,7 @@ function look() {
 
 const { comet } = /** @type {any} */ (window);
 if (!comet) throw new Error("comet.js must come before it");
-if (!customElements.get("comet-view")) {
-  const { dataset } = document.currentScript || document.documentElement;
-  customElements.define("comet-view", View);
-  look();
-  start(comet.subscribe, { ...dataset, tabs: dataset.tabs !== "false" });
-}
+const { dataset } = document.currentScript || document.documentElement;
+customElements.define("comet-view", View); // a second time it is refused, and that is the end of this script
+look();
+start(comet.subscribe, { ...dataset, tabs: dataset.tabs !== "false" });

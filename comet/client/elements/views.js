@@ -149,7 +149,7 @@ function begin(element, name) {
   // Whoever has given it a role (log, status, timer) has said how it speaks.
   if (!element.matches("[aria-live],[role]")) element.setAttribute("aria-live", "polite");
   const source = subscriptions.find(({ names }) => names.includes(name));
-  if (source) mark(element, source.handle.state);
+  mark(element, source ? source.handle.state : "connecting");
   const update = newest.get(name);
   if (update) put(element, update);
 }

@@ -19,19 +19,23 @@ PYTEST := env -u COMET_DEMO -u COMET_OPEN -u PYTHONDONTWRITEBYTECODE $(BIN)/pyth
 export COMET_DEMO ?= 1
 export COMET_OPEN ?= 1
 
-.PHONY: run test lint client bench bench-quick soak packages clean
+.PHONY: run test modules lint client bench bench-quick soak packages clean
 
 run: $(VENV)/.installed
 	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
 # Tests mostly wait: three run beside each other, each file in one process. Files that are marked alone come last, one
 # test at a time (tests/room.py).
-test: lint packages
+test: lint packages modules
 	@$(PYTEST) $(BESIDE) -m "not soak" --cov --cov-report=term:skip-covered $(TESTS)
 ifndef TESTS
 	@echo "What shows how updates are written, once more without direct writes:"
 	@COMET_TEST_DIRECT_WRITES=0 $(PYTEST) $(BESIDE) -m "delivers and not soak" tests/live
 endif
+
+# What npm installs for the tests; without a registry, what needs it is skipped.
+modules:
+	@$(MAKE) -s $(NODE)/.installed || echo "npm can't install: what needs its packages is skipped"
 
 lint: $(VENV)/.tests-installed
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy

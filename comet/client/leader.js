@@ -63,9 +63,11 @@ export function lead(env, options, tell) {
         closed: (closed) => each.tell({ closed }),
         renamed: announce,
         beat: () => env.now() - said > OFTEN && announce(),
-        state(_state, { status } = {}) {
+        state(state, { status } = {}) {
           refusal = status === 401 || status === 403 || status === 400 ? status : undefined;
           announce();
+          // Something on the way has taken away where the stream begins: a poll tells.
+          if (state === "live" && !each.line.cursor()) each.line.rename(names);
         },
       },
     );

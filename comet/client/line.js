@@ -36,6 +36,7 @@ export function line(env, options, sink) {
   let current, trial, timer, better;
   let renamed = null; // the names that are to be, from where it is found to stand
   let stale = fetches; // the token is to be fetched
+  let fetched = 0;
   let tries = 0;
   let strikes = 0;
   let suspicion = 0; // strikes that the transport has earned if the server turns out to be there
@@ -94,6 +95,7 @@ export function line(env, options, sink) {
         (found) => {
           stale = false;
           token = found;
+          fetched = env.now();
           on.over({ answered: true });
         },
         () => on.over({}),
@@ -131,7 +133,8 @@ export function line(env, options, sink) {
     },
     expiring() {
       stale = fetches;
-      if (stale) open();
+      // One that is about to end as soon as it is there is used until it has ended: else there would be no end of asking.
+      if (stale && env.now() - fetched > LASTING) open();
     },
     over({ signs, silent, after }) {
       is(silent ? "stale" : "offline");

@@ -1,6 +1,9 @@
 import { HEARTBEAT, REPLY, silence } from "./clock.js";
 import { lead } from "./leader.js";
 
+/** Of what tabs say to each other: those of another version are strangers. */
+const VERSION = 1;
+
 /**
  * All tabs of a browser that have subscribed at one server: one of them leads, and tells the others.
  *
@@ -10,7 +13,7 @@ import { lead } from "./leader.js";
  * @param {any} options base and credentials
  */
 export function tabs(env, options) {
-  const key = `comet ${options.base}${options.credentials ? " with cookies" : ""}`;
+  const key = `comet ${VERSION} ${options.base}${options.credentials ? " with cookies" : ""}`;
   const me = `${env.now()}-${env.random()}`;
   const members = new Set();
   const joined = new Set();
@@ -133,13 +136,19 @@ export function tabs(env, options) {
     channel = new env.BroadcastChannel(key);
     channel.onmessage = ({ data }) => awake && hear(data);
     const opened = channel;
-    env.locks.request(`${key} ${me}`, () => {
-      if (!awake || opened !== channel) return undefined;
-      present = true;
-      stand();
-      ask();
-      return new Promise((resolve) => (leave = resolve));
-    });
+    env.locks
+      .request(`${key} ${me}`, () => {
+        if (!awake || opened !== channel) return undefined;
+        present = true;
+        stand();
+        ask();
+        return new Promise((resolve) => (leave = resolve));
+      })
+      .catch(() => {
+        // No locks for this page, in a sandbox, say: each is for itself.
+        if (!present) feed = { lines: [], refusal: true };
+        [...members].forEach((each) => each.look());
+      });
   };
 
   return {

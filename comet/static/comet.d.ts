@@ -52,7 +52,7 @@ export interface Subscription {
   /** Everything up to here has been told; null before that is known. */
   readonly cursor: string | null;
   readonly state: State;
-  readonly transport: Transport;
+  readonly transport: Transport | undefined;
 }
 
 export function subscribe(channels: string | string[], options?: Options): Subscription;

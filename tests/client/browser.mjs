@@ -2,12 +2,11 @@
 
 import { settled } from "./world.mjs";
 
-const EPOCH = "epoch";
-
 /** Locks, messages between tabs, time, and the server's log. */
 export class Browser {
   constructor(chance = Math.random) {
-    Object.assign(this, { chance, time: 1_000_000, events: [], tabs: [], log: [], up: true, asked: 0, count: 0 });
+    Object.assign(this, { chance, time: 1_000_000, events: [], tabs: [], log: [], up: true, asked: 0, count: 0, life: 0 });
+    this.denied = () => false;
     this.locks = new Map();
   }
 
@@ -39,12 +38,30 @@ export class Browser {
 
   // The server.
 
+  get epoch() {
+    return this.life ? `epoch${this.life}` : "epoch";
+  }
+
+  /** It begins anew, and has forgotten everything. */
+  restart() {
+    this.down();
+    this.up = true;
+    this.life += 1;
+    this.log = [];
+  }
+
+  /** A channel is deleted. */
+  close(channel) {
+    this.log.push({ id: `${this.epoch}-${this.log.length + 1}`, channel, closed: channel });
+    this.tabs.forEach((tab) => tab.connections.forEach((each) => each.look()));
+  }
+
   head() {
-    return `${EPOCH}-${this.log.length}`;
+    return `${this.epoch}-${this.log.length}`;
   }
 
   publish(channel) {
-    const update = { id: `${EPOCH}-${this.log.length + 1}`, channel, data: `${this.log.length + 1}` };
+    const update = { id: `${this.epoch}-${this.log.length + 1}`, channel, data: `${this.log.length + 1}` };
     this.log.push(update);
     this.tabs.forEach((tab) => tab.connections.forEach((each) => each.look()));
     return update;
@@ -60,10 +77,15 @@ export class Browser {
     return decodeURIComponent(new URL(url).pathname.split("/")[2]).split(",");
   }
 
+  hasGap(url) {
+    const since = new URL(url).searchParams.get("since");
+    return !!since && !since.startsWith(`${this.epoch}-`);
+  }
+
   /** Where a request begins in the log. */
   begin(url) {
     const { since, last } = Object.fromEntries(new URL(url).searchParams);
-    if (since) return Number(since.split("-")[1]);
+    if (since) return since.startsWith(`${this.epoch}-`) ? Number(since.split("-")[1]) : 0;
     const wanted = this.names(url).flatMap((name) =>
       Number(last ?? 1) ? this.log.filter((each) => each.channel === name).slice(-Number(last ?? 1)) : [],
     );
@@ -202,8 +224,10 @@ class Source {
     browser.at(10, tab, () => {
       if (!browser.up) return this.cut();
       if (this.readyState === 2) return undefined;
+      if (browser.denied(browser.names(url))) return this.cut();
       this.place = browser.begin(url);
-      this.emit("comet.beat", { heartbeat: 15 }, `${EPOCH}-${this.place}`);
+      this.emit("comet.beat", { heartbeat: 15 }, browser.forgets ? "" : `${browser.epoch}-${this.place}`);
+      if (browser.hasGap(url)) this.emit("comet.gap", { reason: "epoch" }, this.lastEventId);
       this.readyState = 1;
       this.look();
       return this.beat();
@@ -232,7 +256,8 @@ class Source {
     if (this.readyState !== 1) return;
     const { browser } = this.tab;
     browser.read(this.url, this.place).forEach((each) => {
-      browser.at(2, this.tab, () => this.emit("message", each, each.id));
+      const [name, data] = each.closed ? ["comet.closed", { closed: each.closed }] : ["message", each];
+      browser.at(2, this.tab, () => this.emit(name, data, each.id));
     });
     this.place = browser.log.length;
   }
@@ -259,6 +284,10 @@ class Poll {
     browser.at(10, tab, () => {
       if (!browser.up) return this.cut();
       if (!tab.connections.has(this)) return undefined;
+      if (browser.denied(browser.names(url))) {
+        tab.connections.delete(this);
+        return this.resolve(new Response("", { status: 403 }));
+      }
       this.place = browser.begin(url);
       this.look();
       return browser.at(1000 * new URL(url).searchParams.get("timeout"), tab, () => this.answer());
@@ -266,14 +295,20 @@ class Poll {
   }
 
   look() {
-    if (this.place !== undefined && this.tab.browser.read(this.url, this.place).length) this.answer();
+    if (this.place === undefined) return;
+    if (this.tab.browser.hasGap(this.url) || this.tab.browser.read(this.url, this.place).length) this.answer();
   }
 
   answer() {
     if (!this.tab.connections.delete(this)) return;
     const { browser } = this.tab;
-    const updates = browser.read(this.url, this.place);
-    const text = JSON.stringify({ updates, cursor: browser.head(), gap: null, closed: [] });
+    const all = browser.read(this.url, this.place);
+    const text = JSON.stringify({
+      updates: all.filter((each) => !each.closed),
+      cursor: browser.head(),
+      gap: browser.hasGap(this.url) ? { reason: "epoch" } : null,
+      closed: all.filter((each) => each.closed).map((each) => each.closed),
+    });
     browser.at(2 + browser.chance() * 80, this.tab, () => this.resolve(new Response(text)));
   }
 

@@ -270,10 +270,27 @@ test("A token is fetched, and anew when it is refused or about to end.", async (
   assert.equal(world.request.init.headers.Authorization, "Bearer two");
   await world.request.answer([], id(3));
   world.source.beat(3);
+  await world.pass(10_000);
   world.source.emit("comet.expiring", { expiring: 30 });
   await settled();
   assert.deepEqual(query(world.source.url), { envelope: "1", since: id(3), token: "three" });
   assert.equal(world.open, 1);
+});
+
+test("A token that is about to end as soon as it is there is used until it has ended.", async () => {
+  let asked = 0;
+  const { world } = begin({ token: () => `${(asked += 1)}` });
+  await settled();
+  for (let round = 1; round < 4; round += 1) {
+    assert.equal(query(world.source.url).token, `${round}`);
+    world.source.beat(3);
+    world.source.emit("comet.expiring", { expiring: 2 });
+    await world.pass(2000);
+    world.source.emit("comet.expiring", { expiring: 0 });
+    world.source.giveUp();
+    await world.pass(4000);
+    assert.equal(asked, round + 1);
+  }
 });
 
 test("A token that can't be fetched now is asked for later.", async () => {

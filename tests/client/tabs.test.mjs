@@ -212,6 +212,123 @@ test("Subscriptions of one page share, too; the last one to go lets go of everyt
   assert.equal(again.state, "live");
 });
 
+test("A server that begins anew tells each of the gap, and each goes on.", async () => {
+  const browser = new Browser();
+  const all = await eight(browser);
+  for (let life = 0; life < 2; life += 1) {
+    browser.publish("all");
+    await browser.pass(1000);
+    browser.restart();
+    browser.publish("all");
+    await browser.pass(10_000);
+    const late = open(browser, ["late", "all"], { since: null, last: 1 });
+    await browser.pass(10_000);
+    assert.equal(late.sub.state, "live");
+    late.sub.close();
+    browser.publish("all");
+    await browser.pass(3000);
+    all.forEach((it) => {
+      assert.ok(it.gaps > life);
+      assert.deepEqual(it.got.slice(-2), [1, 2]);
+      assert.equal(it.sub.state, "live");
+    });
+    assert.equal(browser.streams.length, 1);
+  }
+});
+
+test("A server that begins anew, and then says nothing, is asked no more than any other.", async () => {
+  const browser = new Browser();
+  const all = await eight(browser);
+  browser.restart();
+  await browser.pass(20_000);
+  const late = open(browser, ["late"], { since: null });
+  await browser.pass(20_000);
+  const { asked } = browser;
+  await browser.pass(60_000);
+  assert.ok(browser.asked - asked < 10, `${browser.asked - asked} requests in a minute`);
+  browser.publish("late");
+  browser.publish("all");
+  await browser.pass(1000);
+  assert.deepEqual([late.got, all[0].got], [[1], [2]]);
+});
+
+test("A deleted channel is closed in each tab that had it, and the others go on.", async () => {
+  const browser = new Browser();
+  const closed = [];
+  const told = (number) => ({ onstate: (state, info) => state === "closed" && closed.push([number, info.channel]) });
+  const all = [open(browser, ["a", "b"], told(0)), open(browser, ["a"], told(1)), open(browser, ["b"], told(2))];
+  await browser.pass(5000);
+  browser.close("a");
+  await browser.pass(3000);
+  assert.deepEqual(
+    all.map((each) => each.sub.state),
+    ["live", "closed", "live"],
+  );
+  assert.deepEqual(closed, [[0, "a"], [1, "a"], [1, undefined]]);
+  browser.publish("b");
+  browser.publish("a");
+  await browser.pass(3000);
+  assert.deepEqual(
+    all.map((each) => each.got),
+    [[2], [], [2]],
+  );
+  assert.deepEqual(browser.streams.map((each) => browser.names(each.url)), [["b"]]);
+});
+
+test("Whoever is refused harms nobody else.", async () => {
+  const browser = new Browser();
+  browser.denied = (names) => names.includes("secret");
+  const all = [open(browser, ["a"]), open(browser, ["secret"]), open(browser, ["a", "b"])];
+  await browser.pass(10_000);
+  assert.deepEqual(
+    all.map((each) => each.sub.state),
+    ["live", "offline", "live"],
+  );
+  assert.equal(browser.streams.length, 1);
+});
+
+test("When what all want together is refused, each is for itself.", async () => {
+  const browser = new Browser();
+  const all = [open(browser, ["a"]), open(browser, ["b"])];
+  await browser.pass(5000);
+  browser.denied = (names) => names.includes("b");
+  browser.down();
+  browser.up = true;
+  await browser.pass(30_000);
+  browser.publish("a");
+  await browser.pass(1000);
+  assert.deepEqual(
+    all.map((each) => each.sub.state),
+    ["live", "offline"],
+  );
+  hasAll(browser, all[0]);
+  browser.denied = () => false;
+  browser.publish("b");
+  await browser.pass(60_000);
+  hasAll(browser, ...all);
+});
+
+test("A stream that does not tell where it begins is shared all the same.", async () => {
+  const browser = new Browser();
+  browser.forgets = true;
+  const all = [open(browser, ["a"]), open(browser, ["a", "b"])];
+  await browser.pass(10_000);
+  browser.publish("a");
+  await browser.pass(1000);
+  hasAll(browser, ...all);
+  assert.ok(all.every((each) => each.sub.state === "live"));
+  assert.equal(browser.streams.length, 1);
+});
+
+test("Where locks are forbidden, each is for itself.", async () => {
+  const browser = new Browser();
+  const tab = new Tab(browser);
+  tab.env.locks.request = () => Promise.reject(new Error("SecurityError"));
+  const sub = subscriber(tab.env, "http://x")("a");
+  await browser.pass(5000);
+  assert.deepEqual([sub.state, sub.transport], ["live", "sse"]);
+});
+
 /** A generator of chances that can be repeated. */
 function chances(seed) {
   let state = seed;
@@ -221,7 +338,7 @@ function chances(seed) {
   };
 }
 
-for (let seed = 1; seed <= 30; seed += 1) {
+for (let seed = 1; seed <= 20; seed += 1) {
   test(`Whatever happens, all there are get everything, once, in order: chance ${seed}.`, async () => {
     const chance = chances(seed);
     const pick = (all) => all[Math.floor(chance() * all.length)];

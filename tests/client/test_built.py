@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def tool(*line: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a program of Node's with what npm has installed. Missing, the test is skipped, and fails under CI=true."""
     if not (NODE / ".installed").exists():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("npm has installed nothing (make client)")
-    path = f"{NODE}/node_modules/.bin:{ROOT}/.venv/bin:{os.environ['PATH']}"
+    path = f"{NODE}/node_modules/.bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
         line, cwd=ROOT, env={**os.environ, **environ, "PATH": path}, capture_output=True, text=True, timeout=120
     )

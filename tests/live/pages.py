@@ -12,7 +12,8 @@ from tests.timing import until
 
 #: What a page notes; and what it shows of each update, one line each.
 BEGIN = """
-const [src, names, options] = arguments;
+const [src, names, {tokens, ...options}] = arguments;
+if (tokens) options.token = async () => tokens.shift();
 Object.assign(window, {gaps: [], states: [], transports: [], sub: null});
 const list = document.body.appendChild(document.createElement("pre"));
 list.id = "list";

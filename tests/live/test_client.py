@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from tests.jwts import SECRET, reader
 from tests.live.browsers import Browser
 from tests.live.nginx import Nginx
 from tests.live.pages import Page, Tab, both
@@ -120,9 +121,10 @@ def test_a_deleted_channel(server: Server, browsers: list[Browser]) -> None:
             page.until(lambda seen: seen["lines"] == ["last words", "still here"])
 
 
-def test_a_server_that_is_killed(browsers: list[Browser]) -> None:
+@pytest.mark.parametrize("tabs", [False, True], ids=["alone", "shared"])
+def test_a_server_that_is_killed(browsers: list[Browser], tabs: bool) -> None:
     """Twice, for longer than any browser's own patience at the first refusal; the updates come after it is back."""
-    with serving() as server, pages(browsers, server.url, "killed") as opened:
+    with serving() as server, pages(browsers, server.url, "killed", tabs=tabs) as opened:
         for batch in range(BATCHES):
             if batch in (5, 12):
                 server.kill()
@@ -174,7 +176,7 @@ def test_a_proxy_that_cuts_idle_connections(browsers: list[Browser]) -> None:
 
 def test_a_proxy_that_drops_one_connection_of_three(server: Server, browsers: list[Browser]) -> None:
     """And all that are there, again and again."""
-    with Line(server.port, drops=True) as line, pages(browsers, line.url, "dropped") as opened:
+    with Line(server.port, drops=True) as line, pages(browsers, line.url, "dropped", tabs=True) as opened:
         for batch in range(BATCHES):
             if batch % 5 == 4:
                 line.cut()
@@ -186,7 +188,7 @@ def test_a_proxy_that_drops_one_connection_of_three(server: Server, browsers: li
 
 def test_a_frozen_server(browsers: list[Browser]) -> None:
     """It takes connections, and says nothing: the page says that what it shows is stale, and goes on afterwards."""
-    with serving() as server, pages(browsers, server.url, "frozen") as opened:
+    with serving() as server, pages(browsers, server.url, "frozen", tabs=True) as opened:
         for batch in range(BATCHES):
             if batch == BATCHES // 2:
                 assert server.process is not None
@@ -198,6 +200,22 @@ def test_a_frozen_server(browsers: list[Browser]) -> None:
         for page in opened:
             shows_all(page)
             assert page.look()["state"] == "live"
+
+
+def test_tokens_that_end(browsers: list[Browser]) -> None:
+    """The first has ended already, the second ends soon, the third lasts: the page asks for one after the other."""
+    private = '[channels."secret*"]\nprivate = true\n'
+    with serving(jwt_key=SECRET, files={"comet.toml": private}) as server:
+        begin = server.publish("secret", "before")["id"]
+        tokens = [reader("secret*", expires=seconds) for seconds in (-5, 6, 3600)]
+        with pages(browsers, server.url, "secret", since=begin, tokens=tokens) as opened:
+            for batch in range(BATCHES):
+                if batch == BATCHES // 2:
+                    for page in opened:
+                        page.until(lambda seen: seen["states"].count("live") > 1, what="another token")
+                publish(server, "secret", batch)
+            for page in opened:
+                shows_all(page)
 
 
 def test_eight_tabs(server: Server, browsers: list[Browser]) -> None:

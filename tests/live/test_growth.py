@@ -133,3 +133,22 @@ def name_once(server: Server, made_up: Iterator[str], names: int) -> None:
                 client.open()
         for client in clients:
             client.leave()
+
+
+def test_a_picture_that_is_shown_for_long(server: Server) -> None:
+    """Of six hundred parts of a multipart stream nothing is left, once the history is full."""
+    with closing(server.open("/channels/picture/multipart")) as sock:
+        watch(server, sock, range(200))
+        memory = held(server)["memory"]
+        watch(server, sock, range(200, 800))
+        grown = held(server)["memory"] - memory
+    assert grown <= 0.05 * memory, f"{memory / MIB:.1f} MiB after 200 parts, {grown / MIB:+.1f} MiB since"
+
+
+def watch(server: Server, sock: socket.socket, numbers: range) -> None:
+    """Publish pictures of 20 kB, each as soon as the one before has been shown."""
+    for number in numbers:
+        server.publish("picture", f"<svg>{number:020000}</svg>", "image/svg+xml")
+        text = b""
+        while f"{number:05}</svg>\r\n--".encode() not in text or not text.endswith(b"\r\n\r\n"):
+            text += sock.recv(65_536)

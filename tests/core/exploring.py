@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 
 FARTHER = int(os.environ.get("COMET_TEST_EXAMPLES", "1"))
+
+#: For those that go through lines a million times that other tests have covered: to note each takes as long again.
+uncounted = pytest.mark.no_cover
 
 
 def explore(examples: int, **more: int) -> settings:

@@ -16,7 +16,7 @@ from comet.core.log import Page, Position
 from comet.core.ring import OVERHEAD, REMEMBERED
 from comet.core.rules import Rule
 from comet.core.update import Closed, Update
-from tests.core.exploring import explore
+from tests.core.exploring import explore, uncounted
 from tests.core.logs import Filled
 
 
@@ -321,6 +321,7 @@ class Model(RuleBasedStateMachine):
         assert not received & (reader.lost | reader.ended | reader.skipped)
 
 
+@uncounted
 def test_every_reader_receives_or_is_told_everything() -> None:
     """Received ∪ told gap = all that was published after the cursor; received ∩ told gap = ∅; a gap is never silent."""
     run_state_machine_as_test(Model, settings=explore(300, stateful_step_count=40))

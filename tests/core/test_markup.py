@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from comet.core.markup import is_closed
-from tests.core.exploring import explore
+from tests.core.exploring import explore, uncounted
 from tests.core.nasty import fragments
 from tests.core.pages import after
 
@@ -136,6 +136,7 @@ def test_what_is_doubtful_is_refused(fragment: str) -> None:
     assert not is_closed(fragment)
 
 
+@uncounted
 @given(fragments())
 @explore(5000)
 def test_nothing_that_is_accepted_touches_what_follows(fragment: str) -> None:

@@ -38,7 +38,7 @@ from comet.core.wire import (
     Wire,
 )
 from tests.core import parsers
-from tests.core.exploring import explore
+from tests.core.exploring import explore, uncounted
 from tests.core.logs import EPOCH, placed
 from tests.core.nasty import datas, fragments, texts
 from tests.core.pages import after, elements
@@ -364,6 +364,7 @@ def quoted(gap: Gap) -> dict[str, Any]:
 FORGERIES = 150
 
 
+@uncounted
 @given(entries(), gaps)
 @explore(FORGERIES)
 def test_nothing_forges_an_event(made: tuple[tuple[str, ...], list[Entry]], gap: Gap | None) -> None:
@@ -394,6 +395,7 @@ def test_nothing_forges_an_event(made: tuple[tuple[str, ...], list[Entry]], gap:
     ]
 
 
+@uncounted
 @given(entries(), gaps)
 @explore(FORGERIES)
 def test_nothing_forges_an_envelope(made: tuple[tuple[str, ...], list[Entry]], gap: Gap | None) -> None:
@@ -414,6 +416,7 @@ def test_nothing_forges_an_envelope(made: tuple[tuple[str, ...], list[Entry]], g
     assert read[0] == beats[0] and read[0].id == str(CURSOR)
 
 
+@uncounted
 @given(entries(), gaps)
 @explore(FORGERIES)
 def test_nothing_forges_a_line(made: tuple[tuple[str, ...], list[Entry]], gap: Gap | None) -> None:
@@ -422,6 +425,7 @@ def test_nothing_forges_a_line(made: tuple[tuple[str, ...], list[Entry]], gap: G
     assert parsers.json_lines(in_pieces(NDJSON(channels), found, gap)) == with_gap(found, gap)
 
 
+@uncounted
 @given(entries(), gaps)
 @explore(FORGERIES)
 def test_nothing_forges_a_field_of_an_answer(made: tuple[tuple[str, ...], list[Entry]], gap: Gap | None) -> None:
@@ -440,6 +444,7 @@ def test_nothing_forges_a_field_of_an_answer(made: tuple[tuple[str, ...], list[E
     assert parsers.script_call(script, "$a.b_1") == expected
 
 
+@uncounted
 @given(entries(), st.booleans())
 @explore(FORGERIES)
 def test_nothing_forges_a_part(made: tuple[tuple[str, ...], list[Entry]], forge: bool) -> None:
@@ -459,6 +464,7 @@ def test_nothing_forges_a_part(made: tuple[tuple[str, ...], list[Entry]], forge:
     assert {head for head, _ in read} <= {f"{entry.type}{charset}" for entry in updates[:1] for charset in ("", UTF8)}
 
 
+@uncounted
 @given(entries(), gaps, texts())
 @explore(FORGERIES)
 def test_nothing_forges_a_script(made: tuple[tuple[str, ...], list[Entry]], gap: Gap | None, origin: str) -> None:
@@ -468,6 +474,7 @@ def test_nothing_forges_a_script(made: tuple[tuple[str, ...], list[Entry]], gap:
     assert posted == [(value, origin) for value in with_gap(found, gap)]
 
 
+@uncounted
 @given(entries(closed=False))
 @explore(FORGERIES)
 def test_nothing_forges_what_follows_on_a_page(made: tuple[tuple[str, ...], list[Entry]]) -> None:

@@ -49,9 +49,11 @@ def channel(request: pytest.FixtureRequest, browser: Browser) -> Iterator[str]:
     browser.leave()
 
 
-def live(browser: Browser, site: Site, server: Server, body: str, *, head: str = "") -> None:
+def live(browser: Browser, site: Site, server: Server, body: str, *, head: str = "", settings: str = "") -> None:
     """Open a page, on a site of its own, with the two scripts before its body; return when all of it is live."""
-    scripts = "".join(f'<script src="{server.url}/{name}.js"></script>' for name in ("comet", "comet-elements"))
+    scripts = "".join(
+        f'<script src="{server.url}/{name}.js" {settings}></script>' for name in ("comet", "comet-elements")
+    )
     browser.open(site.page(f"{head}{scripts}{body}"))
     until(lambda: browser.run(ALL_LIVE), what="all is live")
 
@@ -351,6 +353,36 @@ def test_elements_that_come_and_go(server: Server, browser: Browser, site: Site,
     until(lambda: (subscribers(channel), subscribers(other)) == (0, 1))
     browser.run("document.querySelector('[data-comet]').remove()")
     until(lambda: (subscribers(channel), subscribers(other)) == (0, 0))
+
+
+ADD = """
+const list = Object.assign(document.createElement("ul"), {id: arguments[0]});
+for (const [name, value] of [["", arguments[1]], ["-mode", "append"], ["-max", "5000"]])
+  list.setAttribute("data-comet" + name, value);
+document.body.append(list);
+"""
+
+
+def test_nothing_is_lost_while_elements_come(server: Server, browser: Browser, site: Site, channel: str) -> None:
+    """Lists that come one by one have all there was and all that is published meanwhile, once and in order."""
+    names = [f"{channel}.{number}" for number in range(4)]
+    live(browser, site, server, "<p>Lists:", settings="data-last=5000")
+    for turn in range(40):
+        if turn % 10 == 0:
+            browser.run(ADD, f"list{turn // 10}", names[turn // 10])
+        for name in names:
+            publish(server, name, [str(number) for number in range(turn * 25, turn * 25 + 25)])
+    all_of_them = (
+        "return [...document.querySelectorAll('ul')].map((list) => [...list.children].map((it) => +it.textContent))"
+    )
+    until(lambda: all(len(numbers) >= 1000 for numbers in browser.run(all_of_them)))
+    assert browser.run(all_of_them) == [list(range(1000))] * 4
+    # A moment later they share one subscription, and go on.
+    until(lambda: [server.get(f"/channels/{name}/info").json()["subscribers"] for name in names] == [1] * 4)
+    for name in names:
+        publish(server, name, ["1000"])
+    until(lambda: all(len(numbers) >= 1001 for numbers in browser.run(all_of_them)))
+    assert browser.run(all_of_them) == [list(range(1001))] * 4
 
 
 def test_a_lost_connection_is_seen(browser: Browser, site: Site) -> None:

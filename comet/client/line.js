@@ -38,6 +38,7 @@ export function line(env, options, sink) {
   let stale = fetches; // the token is to be fetched
   let fetched = 0;
   let tries = 0;
+  let notBefore = 0; // the server has asked for so long a pause, whatever happens
   let strikes = 0;
   let suspicion = 0; // strikes that the transport has earned if the server turns out to be there
 
@@ -172,6 +173,7 @@ export function line(env, options, sink) {
 
   const refused = ({ status, after }) => {
     suspicion = 0;
+    notBefore = env.now() + (after || 0);
     if (HOPELESS.indexOf(status) >= 0) return stop({ status });
     const unwelcome = status === 401 || status === 403;
     if (unwelcome) stale = fetches;
@@ -216,7 +218,10 @@ export function line(env, options, sink) {
     },
     /** Something has changed: look at once, instead of when the time comes. */
     wake() {
-      if (state !== "closed" && !(current && current.check())) open();
+      const wait = notBefore - env.now();
+      if (state === "closed" || (current && current.check())) return;
+      if (wait <= 0) open();
+      else timer = timer || env.setTimeout(probe, wait);
     },
     cursor: () => cursor,
     state: () => state,

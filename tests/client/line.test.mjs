@@ -235,6 +235,21 @@ test("Retry-After is minded.", async () => {
   assert.deepEqual(told.states, ["offline", "offline 503"]);
 });
 
+test("Retry-After is minded whoever looks at the page, and while it was put away.", async () => {
+  const { world, here } = begin();
+  world.source.giveUp();
+  await world.pass(1000);
+  await world.request.status(503, { "Retry-After": "90" });
+  here.wake();
+  here.sleep();
+  here.wake();
+  here.wake();
+  await world.pass(89_000);
+  assert.deepEqual([world.requests.length, world.sources.length], [1, 1]);
+  await world.pass(1000);
+  assert.deepEqual([world.requests.length, world.open], [2, 1]);
+});
+
 test("Names that are wrong close it.", async () => {
   const { world, told } = begin();
   world.source.giveUp();

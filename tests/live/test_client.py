@@ -146,7 +146,7 @@ def test_a_proxy_that_buffers(server: Server, browsers: list[Browser]) -> None:
         opened = [Page(browser, nginx.url, ["buffered"], since=begin) for browser in browsers]
         publish(server, "buffered", 0)
         for page in opened:
-            seen = page.until(lambda seen: seen["transports"][-1] == "poll")
+            seen = page.until(lambda seen: seen["transports"][-1:] == ["poll"])
             assert seen["transports"] == ["sse", "ndjson", "poll"]
         for batch in range(1, BATCHES):
             publish(server, "buffered", batch)

@@ -16,6 +16,10 @@ BESIDE := -n 3 --dist loadfile --no-loadscope-reorder
 # Hundreds of servers are started: each would compile all of comet if nothing kept that.
 PYTEST := env -u COMET_DEMO -u COMET_OPEN -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q
 
+# Node comes with certificates of its own; those that a company's network needs are among the system's.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export NODE_EXTRA_CA_CERTS ?= /etc/ssl/certs/ca-certificates.crt
+endif
 export COMET_DEMO ?= 1
 export COMET_OPEN ?= 1
 
@@ -46,7 +50,7 @@ client: $(NODE)/.installed
 
 $(NODE)/.installed: comet/client/package.json comet/client/package-lock.json $(VENV)/.tests-installed
 	@mkdir -p $(NODE) && cp comet/client/package.json comet/client/package-lock.json $(NODE)
-	@cd $(NODE) && PATH=$(abspath $(BIN)):$$PATH npm ci --silent --no-audit --no-fund && touch .installed
+	@cd $(NODE) && PATH=$(abspath $(BIN)):$$PATH npm ci --silent --no-audit --no-fund --fetch-retries=1 && touch .installed
 
 bench: $(VENV)/.installed $(PEERS)/.installed
 	@sh tests/packages.sh bench/packages.txt

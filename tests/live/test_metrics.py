@@ -228,7 +228,8 @@ def test_counters_never_fall(server: Server) -> None:
     for earlier, later in pairwise(answers):
         assert {name: (value, later.get(name)) for name, value in earlier.items() if later.get(name, -1) < value} == {}
     # What workers that ended have left there is one file; of each that lives there are two.
-    until(lambda: len(list(shared(server).iterdir())) == 2 * len(server.workers()) + 1, what="what is laid down")
+    until(lambda: len(list(shared(server).glob("*-*"))) == 2 * len(server.workers()), what="what is laid down")
+    assert (shared(server) / "ended").exists()
 
 
 def test_what_workers_tell_each_other_is_private(server: Server) -> None:

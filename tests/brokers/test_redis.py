@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import gevent
@@ -16,7 +17,7 @@ import redis.connection
 from comet.brokers import Broker
 from comet.brokers.memory import MemoryBroker
 from comet.brokers.redis import RedisBroker
-from comet.brokers.redis.link import Link
+from comet.brokers.redis.link import Link, Standing
 from comet.brokers.redis.publisher import LARGEST
 from comet.controller import Controller
 from comet.core.errors import BrokerAway, CometError, NotFound, SettingsError, TooLarge, TooManyChannels
@@ -583,6 +584,42 @@ def test_all_keys_dropped_is_a_new_epoch(make: Make, server: RedisServer) -> Non
     assert [gap.reason for gap in reader.gaps] == ["epoch"]
     wait(lambda: one.log.epoch == two.log.epoch)
     assert two.log.epoch != epoch_of(cursor)
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["older", "empty"])
+def test_a_log_that_is_replaced_while_it_is_read(make: Make, server: RedisServer, empty: bool) -> None:
+    """What the other one lacks is not taken for something that never was: nobody is given a cursor beyond it."""
+    one, two = make(), make()
+    cursor = publish(one, "1")
+    copy = server.copy()
+    wait(lambda: two.log.head == one.log.head)
+    gevent.killall(broker(two)._greenlets)  # it hears nothing, and looks when it is told to
+    publish(one, "2", "3")
+    link = broker(two)._link
+    newer = link.newer
+
+    def replaced(seq: int) -> tuple[Standing, list[str]]:
+        link.newer = newer  # type: ignore[method-assign]
+        if empty:
+            server.restart_empty()
+        else:
+            server.restore(copy)
+        return newer(seq)
+
+    link.newer = replaced  # type: ignore[method-assign]
+    with suppress(redis.ConnectionError):
+        broker(two)._window.look()
+    assert link.newer == newer
+    assert (two.log.epoch, two.log.head) == (epoch_of(cursor), 1)
+    reader = Reader(two, "a", since=cursor)
+
+    def is_told() -> bool:
+        with suppress(redis.ConnectionError):
+            broker(two)._window.look()
+        return bool(reader.gaps)
+
+    wait(is_told)
+    assert [gap.reason for gap in reader.gaps] == ["epoch"]
 
 
 @pytest.mark.parametrize("first", ["who has seen more", "who has seen less"])

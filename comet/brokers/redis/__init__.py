@@ -24,7 +24,7 @@ from ...core.log import Entry, Log, Page, Position
 from ...core.ring import REMEMBERED
 from ...core.rules import Rules
 from .. import Deliver, Hear, Lease, Receipt
-from .link import Link, is_hopeless
+from .link import Link, Standing, is_hopeless
 from .listening import listen
 from .publisher import Job, Publisher
 from .window import Window
@@ -159,8 +159,10 @@ class RedisBroker:
         if at.epoch == self.log.epoch and self.log.lacks(at.names, at.seq):
             with self._reading:
                 try:
-                    if not self._link.fault and (page := self._from_redis(at, size, limit)):
-                        return page
+                    for _ in "12":
+                        if not self._link.fault and (page := self._from_redis(at, size, limit)):
+                            return page
+                        self._window.look()  # it may be another run of the same log
                 except redis.RedisError as error:
                     self._link.failed(error)
         return self.log.read(at, size=size, limit=limit)
@@ -170,9 +172,9 @@ class RedisBroker:
         upto, rules = self.log.head, self.log.rules
         newest = [name for name in at.names if at.newest_only or rules[name].conflate]
         piece = self._link.read(dict.fromkeys(at.names, at.seq), upto, PAGE, newest)
-        if piece.epoch != at.epoch:
+        if not piece.standing.reaches(Standing(at.epoch, self._link.run, upto)):
             return None
-        scratch = Log(piece.epoch, rules=rules)
+        scratch = Log(at.epoch, rules=rules)
         lost = {name: piece.records[name].lost if name in piece.records else piece.floor for name in at.names}
         for name, seq in lost.items():
             scratch.adopt(name, seq)

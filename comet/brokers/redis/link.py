@@ -39,6 +39,19 @@ SCRIPT = Path(__file__).with_name("log.lua").read_text()
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Which log it was at some moment, in which run of which server, and how far it went."""
+
+    epoch: str
+    run: str
+    head: int
+
+    def reaches(self, other: Standing) -> bool:
+        """Whether this is the same log, and not an older copy of it that was put in its place."""
+        return (self.epoch, self.run) == (other.epoch, other.run) and self.head >= other.head
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """How the log stands after a call, and what the call says."""
 
@@ -48,14 +61,19 @@ class Answer:
     floor: int
     holes: list[tuple[int, int]]
     time: float
+    run: str
     says: str | None
 
     @classmethod
     def parse(cls, text: bytes) -> Answer:
-        epoch, before, head, floor, holes, time, *says = text.decode().split("\n", 6)
+        epoch, before, head, floor, holes, time, run, *says = text.decode().split("\n", 7)
         numbers = [int(number) for number in holes.split()]
         pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
-        return cls(epoch, int(before), int(head), int(floor), pairs, float(time), says[0] if says else None)
+        return cls(epoch, int(before), int(head), int(floor), pairs, float(time), run, says[0] if says else None)
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.epoch, self.run, self.head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +96,7 @@ class Record:
 class Piece:
     """What was read of some channels at one moment. Those that do not exist have no record."""
 
-    epoch: str
+    standing: Standing
     floor: int
     records: Mapping[str, Record]
     entries: Mapping[str, list[Entry]]
@@ -89,6 +107,8 @@ class Link:
 
     def __init__(self, url: str, log: Log) -> None:
         self.log = log
+        #: The run of the server in which this worker has seen the head of its log.
+        self.run = ""
         #: What is wrong now, in a sentence; empty if nothing is.
         self.fault = ""
         try:
@@ -138,26 +158,33 @@ class Link:
     def stream(self, channel: str) -> str:
         return f"{self.prefix}:log:{channel}"
 
-    def newer(self, seq: int) -> list[str]:
-        """The channels that have something newer."""
-        return [name.decode() for name in self.client.zrangebyscore(self.newest, f"({seq}", "+inf")]
+    def newer(self, seq: int) -> tuple[Standing, list[str]]:
+        """The channels that have something newer, and of which log."""
+        pipe = self.client.pipeline()
+        pipe.hmget(self.meta, "epoch", "run", "seq")
+        pipe.zrangebyscore(self.newest, f"({seq}", "+inf")
+        state, names = pipe.execute()
+        return _standing(*state), [name.decode() for name in names]
 
     def read(self, after: Mapping[str, int], upto: int, count: int, newest: Collection[str] = ()) -> Piece:
         """Read at most ``count`` entries of each channel, up to a SEQ; of those in ``newest`` the last one."""
         pipe = self.client.pipeline()
-        pipe.hmget(self.meta, "epoch", "floor", *(f"@{name}" for name in after))
+        pipe.hmget(self.meta, "epoch", "run", "seq", "floor", *(f"@{name}" for name in after))
         for name, seq in after.items():
             if name in newest:
                 pipe.xrevrange(self.stream(name), upto, f"({seq}", 1)
             else:
                 pipe.xrange(self.stream(name), f"({seq}", upto, count)
-        (epoch, floor, *records), *streams = pipe.execute()
-        epoch = (epoch or b"").decode()
+        (epoch, run, head, floor, *records), *streams = pipe.execute()
+        standing = _standing(epoch, run, head)
         return Piece(
-            epoch,
+            standing,
             int(floor or 0),
             {name: Record.parse(record) for name, record in zip(after, records, strict=True) if record},
-            {name: [of_stream(epoch, name, row) for row in rows] for name, rows in zip(after, streams, strict=True)},
+            {
+                name: [of_stream(standing.epoch, name, row) for row in rows]
+                for name, rows in zip(after, streams, strict=True)
+            },
         )
 
     def overdue(self, now: float, count: int) -> list[str]:
@@ -203,6 +230,10 @@ class Link:
         if isinstance(error, redis.ConnectionError):
             return f"Redis at {self.name} can't be reached: {str(error).rstrip('.')}."
         return f"Redis at {self.name} says: {str(error).rstrip('.')}."
+
+
+def _standing(epoch: bytes | None, run: bytes | None, head: bytes | None) -> Standing:
+    return Standing((epoch or b"").decode(), (run or b"").decode(), int(head or 0))
 
 
 def hear(connection: Any) -> list[Any]:

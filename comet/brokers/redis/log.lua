@@ -12,7 +12,7 @@
 -- P:lease:NAME   hash: holder, fence, until, checkpoint
 --
 -- ARGV: P, pub/sub channel, an epoch for a new log, epoch and head that the caller has seen, verb, what the verb takes.
--- The answer is lines: epoch, head before, head, floor, holes, time, and what the verb says.
+-- The answer is lines: epoch, head before, head, floor, holes, time, run, and what the verb says.
 local P, live, candidate, seen_epoch, seen, verb = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local meta, newest, due = P .. ':meta', P .. ':last', P .. ':due'
 
@@ -321,7 +321,7 @@ if news or #frame > 0 then
   local heads = string.format('%s %.0f %.0f %s\n', epoch, before, head, stamp)
   redis.call('PUBLISH', live, heads .. table.concat(frame))
 end
-local lines = {epoch, whole(before), whole(head), whole(floor), holes, stamp, unpack(answers)}
+local lines = {epoch, whole(before), whole(head), whole(floor), holes, stamp, server, unpack(answers)}
 local answer = table.concat(lines, '\n')
 if verb == 'publish' then redis.call('SET', slot, ARGV[8] .. '\n' .. answer, 'EX', 60) end
 return answer

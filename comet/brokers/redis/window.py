@@ -27,7 +27,7 @@ from ...core.ring import weight
 from ...core.update import Update
 from .. import Deliver
 from .entries import Frame
-from .link import Answer, Link, Record, hear
+from .link import Answer, Link, Record, Standing, hear
 
 
 log = logging.getLogger("comet")
@@ -151,6 +151,7 @@ class Window:
             self._begin(answer)
         elif answer.head > self.log.head or answer.floor > self.log.floor:
             self._follow(answer)
+        self.link.run = answer.run
         self.link.report(f"Redis at {self.link.name} takes nothing: {answer.says}." if answer.says else "")
 
     def _begin(self, answer: Answer) -> None:
@@ -174,13 +175,18 @@ class Window:
             self._begin(answer)
             return
         # If something that was never seen here has been forgotten already, channels without a record have lost it.
-        kept = self.link.newer(0) if answer.floor > after else self.log.rings
+        kept = self._newer(answer, 0) if answer.floor > after else self.log.rings
         forgotten = set(self.log.rings).difference(kept)
         for _ in _fill(self.log, answer, records, entries):
             pass  # without a breath: what is lost is known when all is done
         for name in forgotten:
             self.log.skip(name, answer.floor)
         self._has_grown(forgotten.union(records))
+
+    def _newer(self, answer: Answer, after: int) -> list[str]:
+        standing, names = self.link.newer(after)
+        _check(standing, answer)
+        return names
 
     def _read(self, answer: Answer, after: int, into: Log) -> tuple[dict[str, Record], list[Entry]]:
         """Records and entries of all channels that have news; the older entries only if there is room for them.
@@ -191,11 +197,10 @@ class Window:
         entries: list[Entry] = []
         gone: dict[str, int] = {}
         room = self.log.limit
-        places = dict.fromkeys(self.link.newer(after), after)
+        places = dict.fromkeys(self._newer(answer, after), after)
         while places:
             piece = self.link.read(dict(islice(places.items(), CHANNELS)), answer.head, ROWS)
-            if piece.epoch != answer.epoch:
-                raise redis.ConnectionError("the log was replaced while it was read")
+            _check(piece.standing, answer)
             records.update(piece.records)
             for name, found in piece.entries.items():
                 entries += found
@@ -218,6 +223,13 @@ class Window:
             into.open(name).partial = True
             records[name] = records[name].without(gone[name])
         return records, entries
+
+
+def _check(standing: Standing, answer: Answer) -> None:
+    """Raise ConnectionError if what was read is not of the log of the answer: what an older copy of it lacks would pass
+    for something that never was."""
+    if not standing.reaches(answer.standing):
+        raise redis.ConnectionError("the log was replaced while it was read")
 
 
 def _fill(log: Log, answer: Answer, records: Mapping[str, Record], entries: Iterable[Entry]) -> Iterator[None]:

@@ -57,6 +57,7 @@ def serving() -> Iterator[Feeds]:
 
         def do_GET(self) -> None:
             path = self.path
+            feeds.asked.append(path)  # before the answer: who has that may look here at once
             pages = feeds.pages.get(path, [(404, {}, b"nothing")])
             status, headers, body = pages.pop(0) if len(pages) > 1 else pages[0]
             condition = self.headers["If-None-Match"]
@@ -74,7 +75,6 @@ def serving() -> Iterator[Feeds]:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-            feeds.asked.append(path)
 
         def log_message(self, *arguments: object) -> None:
             pass

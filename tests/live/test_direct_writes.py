@@ -67,6 +67,7 @@ def test_every_lasting_wire_is_written_directly(server: Server, wire: str) -> No
         subscriber.until(lambda it: it.seen[-1].data == "after")
         # The answer to the question comes after the write, which comes before what was seen.
         assert (written(server) > before) == (DIRECT and wire not in ALONE)
+    until(lambda: streams(server) == 0)
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])

@@ -83,6 +83,7 @@ def test_every_place_of_a_program_may_publish(plain: Server, way: str) -> None:
 
 def test_a_view_may_wait_for_an_update(plain: Server) -> None:
     """``comet.subscribe`` blocks its own greenlet and nothing else."""
+    until(lambda: plain.get("/inside").json()["streams"] == 0, what="the end of other tests' streams")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(plain.get, "/first/waits", timeout=TIMEOUT)
         until(lambda: plain.get("/inside").json()["streams"] == 1)

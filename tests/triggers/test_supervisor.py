@@ -379,7 +379,7 @@ def test_of_two_workers_one_runs_it_while_it_is_watched(make: Callable[..., Work
         before = sum(workers.calls)
         workers.turn(True)
         wait(lambda before=before: sum(workers.calls) > before + 5)  # type: ignore[misc]
-        assert workers.phases == ["running", "waiting"]
+        wait(lambda: workers.phases == ["running", "waiting"])
         assert len(workers.leaders) == 1
         workers.turn(False)
     wait(lambda: workers.phases == ["asleep", "asleep"])

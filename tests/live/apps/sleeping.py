@@ -7,7 +7,11 @@ import os
 from flask import Flask
 
 from comet import Comet
+from comet.views import subscribing
 
+
+#: A request for the newest update waits for a tick that it wakes. On a slow machine that takes longer than a second.
+subscribing.FRESH = 20.0
 
 app = Flask(__name__)
 comet = Comet(app, url_prefix=None)

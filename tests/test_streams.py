@@ -121,20 +121,37 @@ def test_the_cursor_of_a_poll_is_of_the_epoch_that_it_has_read(with_cursor: bool
     assert json.loads(answer)["cursor"] == receipts[1].id
 
 
+class Clock:
+    """The time of day as the test sets it."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def time(self) -> float:
+        return self.now
+
+
 @pytest.mark.parametrize(("wire", "can_tell"), [(SSE, True), (NDJSON, True), (Text, False)])
-def test_the_token_of_a_stream_ends(wire: type[Wire], can_tell: bool) -> None:
+def test_the_token_of_a_stream_ends(wire: type[Wire], can_tell: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told shortly before where the wire has room for it; at the end it is told so, and ended, and has nothing
     more, although something new is there."""
+    clock = Clock()
+    monkeypatch.setattr("comet.controller.time", clock)
+    monkeypatch.setattr("comet.streams.time", clock)
     controller = Controller(MemoryBroker(), heartbeat=1)
     controller.start()
     start = controller.begin(("a",), None, None)
     made = wire(("a",))
-    stream = streaming(controller, made, start, NO_PEER, expires=time.time() + 1.2)
+    stream = streaming(controller, made, start, NO_PEER, expires=clock.now + 1.2)
     got: list[bytes] = []
     reader = gevent.spawn(got.extend, stream)
     until(lambda: len(got) > can_tell, sleep=gevent.sleep)
     assert got[1:] == ([made.expiring(2)] if can_tell else [])
     controller.update([Update("a", b"news")])
+    until(lambda: len(got) > 1 + can_tell, sleep=gevent.sleep)
+    clock.now += 2.2
     reader.join(10 * PATIENCE)
     controller.update([Update("a", b"more")])
     assert not controller.streams

@@ -6,7 +6,7 @@ controller waking every waiting greenlet whenever a background greenlet publishe
 The map of the house. Imports run one way: a room imports only what stands after it here.
 
 * ``__main__``, ``cli``: the command line
-* ``app``: ``create_app``, the stand-alone server; ``demo``: the samples of 2009
+* ``app``: ``create_app``, the stand-alone server; ``demo``: its channels and the gallery
 * ``extension``: ``Comet``, for somebody else's Flask app
 * ``serving``: what gunicorn is told; ``reloading``: whether it could begin anew; ``logs``: what it writes down
 * ``views``: HTTP in, HTTP out

@@ -1,44 +1,43 @@
-// What moves on this page moves without a script. This one is for three comforts.
+// What moves on this page is moved by comet.js, or without a script by the browser. This one is for three comforts.
 "use strict";
-const live = [...document.querySelectorAll(".live")].map((element) => ({ element, url: element.getAttribute("src") }));
 
-const time = document.getElementById("time");
-let left = null, seen = {}, still = 0;
-
-function showAll() {
-  left = time.contentDocument;
-  seen = {};
-  still = 0;
-  for (const { element, url } of live) {
-    // A new address each time: for the same one a browser may show the picture that it has.
-    if (element.localName === "img") element.src = document.hidden ? "data:," : `${url}?${Date.now()}`;
-    else element.contentWindow.location.replace(document.hidden ? "about:blank" : url); // leaves no entry in the history
+// A page that nobody sees listens to nothing: so who is counted as watching watches.
+const live = [...document.querySelectorAll("comet-view")].map((element) => [element, element.getAttribute("channel")]);
+function look() {
+  for (const [element, channel] of live) {
+    if (document.hidden) element.removeAttribute("channel");
+    else element.setAttribute("channel", channel);
   }
 }
+document.addEventListener("visibilitychange", look);
+look();
 
-// A browser has six connections to a host. A page that nobody sees gives its own back.
-document.addEventListener("visibilitychange", showAll);
-
-// Where the time stands still, or goes on in another page, the server was away. Knock until it is back, and begin anew.
-setInterval(async () => {
-  const page = time.contentDocument;
-  if (document.hidden || (page && page === left)) return;
-  const count = page?.body?.childElementCount;
-  const another = seen.page && seen.page !== page;
-  still = count === seen.count ? still + 1 : 0;
-  seen = { page, count };
-  if (!another && still < 4) return;
-  const ready = await fetch("/readyz", { signal: AbortSignal.timeout(2000) }).then((answer) => answer.ok, () => false);
-  if (ready) showAll();
-}, 1000);
+// A secure page may write to the clipboard: https, or this machine.
+for (const ways of navigator.clipboard ? document.querySelectorAll(".ways") : []) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Copy";
+  button.setAttribute("aria-describedby", "title-" + ways.querySelector("input").name.slice(4));
+  ways.append(button);
+  button.addEventListener("click", async () => {
+    const text = ways.querySelector("input:checked + label + code").textContent;
+    const done = await navigator.clipboard.writeText(text).then(() => "Copied", () => "Not allowed");
+    button.textContent = done;
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+}
 
 // What is typed is published, one request after the other, always the newest.
 const form = document.getElementById("say");
 if (form) {
   const [words, status] = [form.querySelector("input"), form.querySelector("[role=status]")];
+  const hello = document.getElementById("hello");
   let busy = false, newer = false;
   form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
+  // Who types knows the letters: only what others say is read out.
+  words.addEventListener("focus", () => hello.setAttribute("aria-live", "off"));
+  words.addEventListener("blur", () => hello.setAttribute("aria-live", "polite"));
   words.addEventListener("input", async () => {
     newer = true;
     if (busy) return;

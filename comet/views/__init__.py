@@ -6,7 +6,20 @@ from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from ..core.errors import CometError
-from . import answers, bodies, client, metrics, openapi, problems, publishing, status, subscribing, sup, tokens
+from . import (
+    answers,
+    bodies,
+    client,
+    metrics,
+    openapi,
+    problems,
+    publishing,
+    status,
+    subscribing,
+    sup,
+    tokens,
+    viewing,
+)
 from .current import worker
 
 
@@ -21,6 +34,7 @@ def make_blueprint(url_prefix: str | None = None) -> Blueprint:
     route("/channels/<names>", view_func=subscribing.subscribe, methods=["GET"])
     route("/channels/<names>/<wire>", view_func=subscribing.subscribe, methods=["GET"])
     route("/channels/<name>/latest", view_func=sup.announced(subscribing.latest), methods=["GET"])
+    route("/channels/<name>/view", view_func=viewing.view, methods=["GET"])
     route("/channels/<name>/info", view_func=sup.announced(subscribing.info), methods=["GET"])
     route("/sup.json", view_func=sup.Documents().sup, methods=["GET"])
     route("/channels/<name>", view_func=publishing.publish, methods=["POST"])

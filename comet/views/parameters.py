@@ -37,6 +37,14 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def one(text: str) -> str:
+    """The name of a single channel."""
+    found = names(text)
+    if len(found) != 1:
+        raise BadRequest("this takes one channel.")
+    return found[0]
+
+
 def since(request: Request) -> str | None:
     """The cursor, as sent. The header wins: a browser that reconnects sends it beside the URL of its first request."""
     header = request.headers.get("Last-Event-ID", "")

@@ -36,7 +36,7 @@ def subscribe(names: str, wire: str | None = None) -> Response:
         after_this_request(_varies)
     channels = parameters.names(names)
     if wire not in WIRES:
-        raise NotFound(f"there is no wire {wire[:40]!r}: {', '.join(WIRES)}; or latest, info.")
+        raise NotFound(f"there is no wire {wire[:40]!r}: {', '.join(WIRES)}; or latest, info, view.")
     check_server(comet, request)
     goes_round_cors = wire in ("jsonp", "iframe")
     if goes_round_cors:
@@ -172,7 +172,7 @@ def _is_event_source(request: Request, wire: Wire) -> bool:
 def latest(name: str) -> Response:
     """``GET /channels/NAME/latest``: the newest update as itself."""
     comet = worker()
-    (channel,) = _one(name)
+    channel = parameters.one(name)
     comet.access.check_subscribe([channel])
     _freshen(comet, channel)
     update = comet.controller.newest(channel)
@@ -198,7 +198,7 @@ def _freshen(comet: Worker, channel: str) -> None:
 def info(name: str) -> dict[str, object]:
     """``GET /channels/NAME/info``"""
     comet = worker()
-    (channel,) = _one(name)
+    channel = parameters.one(name)
     comet.access.check_subscribe([channel])
     if not comet.controller.log.exists(channel) and comet.controller.newest(channel) is None:
         raise NotFound(f"{channel} was never published to nor declared.")
@@ -218,10 +218,3 @@ def describe(comet: Worker, channel: str) -> dict[str, object]:
         "bytes": ring.size if ring else 0,
         "subscribers": comet.controller.subscribers(channel),
     }
-
-
-def _one(name: str) -> tuple[str, ...]:
-    channels = parameters.names(name)
-    if len(channels) != 1:
-        raise BadRequest("this takes one channel.")
-    return channels

@@ -178,6 +178,15 @@ PATHS: dict[str, Any] = {
             takes=("channel", "If-None-Match"),
         )
     },
+    "/channels/{channel}/view": {
+        "get": operation(
+            "A page for people: the newest content, live, with its id, its age, and the state of the connection.",
+            {"200": answer("The page.", {"text/html": TEXT})},
+            CREDENTIALS,
+            security=SUBSCRIBER,
+            takes=("channel",),
+        )
+    },
     "/channels/{channel}/info": {
         "get": operation(
             "What is kept of a channel.",
@@ -246,7 +255,11 @@ PATHS: dict[str, Any] = {
         )
     },
     "/healthz": {
-        "get": operation("The process runs.", {"200": answer("It does.", {"text/plain": TEXT})}, security=ANYBODY)
+        "get": operation(
+            "The process runs.",
+            {"200": answer("It does.", {"text/plain": TEXT}, "Comet-Reached-By")},
+            security=ANYBODY,
+        )
     },
     "/readyz": {
         "get": operation(

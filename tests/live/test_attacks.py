@@ -265,10 +265,10 @@ def test_streams_that_end(server: Server) -> None:
 
 
 def test_a_publisher_who_floods(server: Server) -> None:
-    """A batch beyond its rate passes once; then it is told when to come back, whatever worker it meets. Others
+    """A batch of five times its rate passes once; then it is told when to come back, whatever worker it meets. Others
     publish meanwhile."""
     flood = f"Authorization: Bearer {writer('flood', jti='flood')}\r\n".encode()
-    lines = b'{"channel":"flood","data":"x"}\n' * (2 * RATE)
+    lines = b'{"channel":"flood","data":"x"}\n' * (5 * RATE)
     raw = with_length(b"/channels", NDJSON, body=lines).replace(AUTH, flood)
     statuses = []
     while not statuses or statuses[-1] != 429:
@@ -277,7 +277,7 @@ def test_a_publisher_who_floods(server: Server) -> None:
             connection.send(raw).answer()
             statuses.append(connection.status)
     assert b"COMET_PUBLISH_RATE" in connection.body
-    assert 1 <= int(connection.headers["retry-after"]) <= 2
+    assert 1 <= int(connection.headers["retry-after"]) <= 5
     assert set(statuses[:-1]) == {201}
     assert_serves(server)
     until(lambda: server.get("/channels/flood/latest").text == "x")

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -184,13 +185,15 @@ def test_who_gives_up_in_the_queue(make: Make, monkeypatch: pytest.MonkeyPatch) 
     one = make(rules=Rules(Rule(history=1000)))
     pool = broker(one)._pool
     assert pool is not None
-    busy = pool.spawn(time.sleep, 0.5)
+    gate = threading.Event()
+    busy = pool.spawn(gate.wait)
     first = gevent.spawn(publish, one, "under way")
     gevent.sleep(0.02)
     with pytest.raises(BrokerAway):
         publish(one, *["again"] * 100)
     with pytest.raises(BrokerAway):
         first.get()
+    gate.set()
     busy.get()
     wait(lambda: one.newest("a"))
     monkeypatch.undo()

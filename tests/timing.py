@@ -15,7 +15,7 @@ PATIENCE = float(os.environ.get("COMET_TEST_PATIENCE", "1"))
 
 
 def until(
-    state: Callable[[], T], *, seconds: float = 30.0, what: str = "", sleep: Callable[[float], object] = time.sleep
+    state: Callable[[], T], *, seconds: float = 10.0, what: str = "", sleep: Callable[[float], object] = time.sleep
 ) -> T:
     """Return the state as soon as it is true; fail if it is not within ``seconds``.
 

@@ -274,7 +274,7 @@ def restarted() -> Iterator[tuple[Server, list[Seen], list[Seen]]]:
         before.publish(("epoch", f"before {number}") for number in range(5))
         (pid,) = server.workers()
         os.kill(pid, signal.SIGKILL)
-        until(lambda: pid not in server.workers() and server.is_up(), what="a new worker")
+        until(lambda: pid not in server.workers() and server.is_up(), seconds=20, what="a new worker")
         after.publish(("epoch", f"after {number}") for number in range(3))
         yield server, before.acknowledged, after.acknowledged
 

@@ -219,7 +219,7 @@ def test_counters_never_fall(server: Server) -> None:
             for number in range(10):
                 server.publish("falls", f"{number}")
             end(server)
-            until(lambda old=workers: is_renewed(server, old), what="new workers")
+            until(lambda old=workers: is_renewed(server, old), seconds=30, what="new workers")
             assert told(server)["comet_updates_total"] >= before["comet_updates_total"] + 10
     finally:
         over.set()

@@ -99,7 +99,7 @@ def test_a_killed_worker_loses_nothing(server: Server) -> None:
     first = server.publish("lives", "1")
     for pid in server.workers():
         subprocess.run(["kill", "-9", str(pid)], check=True)
-    until(lambda: server.is_up() and len(server.workers()) == 2, what="new workers")
+    until(lambda: server.is_up() and len(server.workers()) == 2, seconds=20, what="new workers")
     second = server.publish("lives", "2")
     assert second["id"].split("-")[0] == first["id"].split("-")[0]
     got = server.get(f"/channels/lives/poll?since={first['id']}").json()

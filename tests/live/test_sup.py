@@ -58,7 +58,7 @@ def test_every_worker_tells_of_every_change(remote: Server) -> None:
         remote.signal(signal.SIGTERM)
         assert remote.wait() == 0
         remote.spawn()
-        until(lambda: _is_ready(remote), what="the server again")
+        until(lambda: _is_ready(remote), seconds=20, what="the server again")
         for seconds in (60, 300, 600):
             assert document(remote, seconds)["updates"] == [*expected, last]
 
@@ -129,7 +129,8 @@ def test_one_comet_follows_another(remote: Server, tmp_path: Path) -> None:
         assert follower.wait() == 0
         remote.publish("news", "3")
         follower.spawn()
-        until(lambda: _is_ready(follower) and len(kept(follower, "news")) == 4, what="what changed meanwhile")
+        until(lambda: _is_ready(follower), seconds=20, what="the follower again")
+        until(lambda: len(kept(follower, "news")) == 4, what="what changed meanwhile")
         remote.publish("news", "4")
         news = [("text/plain; charset=utf-8", str(n)) for n in range(5)]
         pages = [("text/html; charset=utf-8", f"<p>{n}</p>") for n in (1, 2)]
@@ -139,7 +140,7 @@ def test_one_comet_follows_another(remote: Server, tmp_path: Path) -> None:
         remote.kill()
         until(lambda: f"{remote.url}/sup.json can't be fetched: Connection refused." in follower.log())
         remote.spawn()
-        until(lambda: _is_ready(remote), what="the followed server again")
+        until(lambda: _is_ready(remote), seconds=20, what="the followed server again")
         remote.publish("news", "5")
         until(lambda: len(kept(follower, "news")) == 6, what="what changed after that")
 

@@ -43,7 +43,7 @@ def test_a_restart_of_the_server_loses_nothing(server: Server) -> None:
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
     server.spawn()
-    until(lambda: _answers(server), what="the server again")
+    until(lambda: _answers(server), seconds=20, what="the server again")
     server.publish("c", "3")
     cursor, texts = begin, []
     while len(texts) < 2:  # a worker may have the first of them a moment before the second

@@ -1,0 +1,96 @@
+"""Handing over: HUP of two workers that share a broker, under load, is seen by nobody but as a short pause.
+
+What all clients have is held against what the publishers were told (see ``regulars``).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from tests.brokers.redis_server import RedisServer
+from tests.live.publishers import in_background
+from tests.live.regulars import Author, Oracle, Throng
+from tests.live.server import Server
+from tests.timing import until
+
+
+WORKERS = 2
+CLIENTS = 180
+DRAIN = 1.0
+CHANNELS = ("a", "b", "c", "d")
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/log.db"
+        return
+    redis = RedisServer(tmp_path)
+    try:
+        yield redis.start().url
+    finally:
+        redis.kill()
+
+
+def renewed(server: Server, gone: list[int]) -> bool:
+    return len(server.workers()) == WORKERS and not set(gone) & set(server.workers())
+
+
+def serve(stack: ExitStack, broker: str, **settings: object) -> Server:
+    server = stack.enter_context(Server(broker=broker, workers=WORKERS, **settings))
+    until(lambda: len(server.workers()) == WORKERS, what="two workers")
+    return server
+
+
+def test_a_reload_under_load_loses_nothing_and_doubles_nothing(broker: str) -> None:
+    """Publishers go flat out, and repeat what was not accepted; clients of all wires come back with their cursors.
+
+    Nobody is told a gap. Event streams are told times that differ, and keep to them: they do not come back together.
+    """
+    seed = int(os.environ.get("COMET_TEST_SEED") or random.randrange(1 << 32))
+    print(f"COMET_TEST_SEED={seed}")
+    with ExitStack() as stack:
+        roomy = {"history": 1_000_000, "history_bytes": 1 << 28, "memory": 1 << 30}
+        server = serve(stack, broker, drain_seconds=DRAIN, poll_timeout=5, **roomy)
+        oracle, begin = Oracle(), server.publish("begin", "")["id"]
+        throng = stack.enter_context(Throng(server, oracle, CHANNELS, begin, random.Random(seed)))
+        authors = [stack.enter_context(closing(Author(server, oracle, each))) for each in (CHANNELS[:2], CHANNELS[2:])]
+        throng.invite(CLIENTS, CHANNELS, restless=5, within=1)
+        throng.until(lambda: throng.complete, what="everybody")
+        with in_background(*[author.publish for author in authors]) as stop:
+            goes_on(throng, authors)
+            old = server.workers()
+            server.signal(signal.SIGHUP)
+            throng.until(lambda: renewed(server, old), what="new workers")
+            goes_on(throng, authors)
+            stop()
+        throng.settle(oracle.ends)
+        assert (throng.gaps, throng.jumps) == ([], 0)
+        check_goodbyes(throng.goodbyes)
+        print(
+            f"{sum(oracle.ends.values())} updates, {len(throng.goodbyes)} goodbyes, {throng.cut} cut, "
+            f"{throng.refused} refused, {sum(author.repeated for author in authors)} repeated"
+        )
+
+
+def goes_on(throng: Throng, authors: list[Author]) -> None:
+    """Each author has published 50 more."""
+    ends = [author.published + 50 for author in authors]
+    throng.until(
+        lambda: all(author.published > end for author, end in zip(authors, ends, strict=True)), what="publishing"
+    )
+
+
+def check_goodbyes(goodbyes: list[int]) -> None:
+    """Milliseconds, at random from 4 s and what is left of the drain + 3 s on."""
+    assert len(goodbyes) >= 10
+    assert all(3000 <= retry <= 1000 * (DRAIN + 3 + 4) for retry in goodbyes)
+    assert len(set(goodbyes)) > len(goodbyes) * 0.9
+    assert max(goodbyes) - min(goodbyes) > 2000

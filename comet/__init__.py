@@ -6,9 +6,11 @@ controller waking every waiting greenlet whenever a background greenlet publishe
 The map of the house. Imports run one way: a room imports only what stands after it here.
 
 * ``__main__``, ``cli``: the command line
+* ``doctor``: what is wrong on the way to a server, and what to change
 * ``app``: ``create_app``, the stand-alone server; ``demo``: its channels and the gallery
 * ``extension``: ``Comet``, for somebody else's Flask app
 * ``serving``: what gunicorn is told; ``reloading``: whether it could begin anew; ``logs``: what it writes down
+* ``heads``: how long a request's head may take
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
 * ``status``: the live page for administration

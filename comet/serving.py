@@ -209,7 +209,11 @@ def post_worker_init(worker: Any) -> None:
     """Start the background greenlets in the worker, and watch for its end."""
     # Ctrl-C reaches the master too, which tells the worker: hearing it twice would end it with a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    worker.wsgi.extensions["comet"].start(worker, _shared)
+    comet = worker.wsgi.extensions["comet"]
+    comet.start(worker, _shared)
+    from .heads import bound  # only here, where everything is patched
+
+    bound(comet.worker)
     # What is here now stays as long as the worker does. To look through all of it for garbage, again and again, would
     # keep everybody waiting for 30 ms each time.
     gc.collect()

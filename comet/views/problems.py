@@ -17,11 +17,15 @@ from .current import worker
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     worker().controller.counts.refusals[status] += 1
+    return Response(text_of(status, detail), status, headers, mimetype="application/problem+json")
+
+
+def text_of(status: int, detail: str) -> str:
+    """The body of such an answer."""
     title = responses.get(status, "Error")
     # What was sent is quoted where it was wrong; a token in the wrong place is not.
     fields = {"type": "about:blank", "title": title, "status": status, "detail": redact(detail)}
-    body = json.dumps(fields) + "\n"
-    return Response(body, status, headers, mimetype="application/problem+json")
+    return json.dumps(fields) + "\n"
 
 
 def of_comet(error: CometError) -> Response:

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from comet import Comet, __version__
-from comet.core.errors import BadRequest
+from comet.core.errors import BadRequest, BrokerAway
 from comet.core.update import check_channel, check_event, check_key, check_type
 from comet.settings import Settings
 from comet.views.openapi import document
 from comet.views.openapi.components import SCHEMAS
 from tests.core.exploring import explore
+from tests.jwts import SECRET, token
 from tests.views.client import Client, Serve
 
 
@@ -67,6 +68,22 @@ def test_who_needs_a_credential(client: Client, path: str, method: str) -> None:
     named = re.sub(r"\{\w+\}", "x", path)
     answer = client.ask("HEAD" if method == "GET" else method, named, {"Content-Type": "text/plain"})
     assert (answer.status_code == 401) == (bool(security) and {} not in security)
+
+
+@pytest.mark.parametrize(("path", "method"), list(operations()))
+def test_what_can_be_unknown_for_a_moment(serve: Serve, path: str, method: str) -> None:
+    """Where the document takes tokens it has 503, too: whether one was revoked the broker tells, which may be away."""
+    client = serve(jwt_key=(SECRET,))
+    described = document("/")["paths"][path][method.lower()]
+
+    def is_unknown(jti: str) -> None:
+        raise BrokerAway("it is not known yet which tokens have been revoked.")
+
+    client.comet.worker.access.check_revoked = is_unknown
+    shown = {"Authorization": f"Bearer {token({'subscribe': ['*']}, jti='x')}", "Content-Type": "text/plain"}
+    status = client.ask("HEAD" if method == "GET" else method, re.sub(r"\{\w+\}", "x", path), shown).status_code
+    assert (status == 503) == bool(described["security"])
+    assert str(status) in described["responses"]
 
 
 def test_every_part_is_used() -> None:

@@ -22,11 +22,11 @@ SUBSCRIBER: list[Schema] = [{}, {"bearer": []}, {"token": []}, {"cookie": []}]
 STRANGER = SUBSCRIBER[:-1]  # of another site: its cookie does not count
 
 READING = ("since", "Last-Event-ID", "last")
-CREDENTIALS = ("400", "401", "403")
+#: 503: a token that can be revoked is asked for at the broker, which may be away.
+CREDENTIALS = ("400", "401", "403", "503")
 #: The parameters of one wire; its channels are as many as fit.
 OWN = {"sse": ("envelope",), "jsonp": ("callback",), "iframe": ("origin",)}
-FULL = ("429", "503")
-BODY = ("408", "413", "415", *FULL)
+BODY = ("408", "413", "415", "429")
 
 
 def operation(
@@ -68,7 +68,7 @@ def _subscription(kind: str) -> Schema:
         "get": operation(
             (wire.__doc__ or kind).partition("\n")[0],
             {"200": answer(_lasts(kind), {_essence(kind): _content(kind)}, "Comet-Cursor")},
-            (*CREDENTIALS, *FULL),
+            (*CREDENTIALS, "429"),
             security=STRANGER if kind in ("jsonp", "iframe") else SUBSCRIBER,
             takes=takes,
         )
@@ -135,7 +135,7 @@ PATHS: dict[str, Any] = {
                     "Comet-Cursor",
                 )
             },
-            (*CREDENTIALS, *FULL),
+            (*CREDENTIALS, "429"),
             security=SUBSCRIBER,
             takes=("channels", *READING, "rate", "timeout", "limit", "envelope"),
         ),
@@ -160,7 +160,7 @@ PATHS: dict[str, Any] = {
         "delete": operation(
             "Delete: forget the history, tell and end the subscribers.",
             {"204": answer("It is deleted.")},
-            (*CREDENTIALS, "404", "503"),
+            (*CREDENTIALS, "404"),
             security=ADMIN,
             takes=("channel",),
         ),
@@ -173,7 +173,7 @@ PATHS: dict[str, Any] = {
                 "200": answer("The update.", {"*/*": BINARY}, "ETag", "X-SUP-ID"),
                 "304": answer("It is still the one of `If-None-Match`.", None, "ETag", "X-SUP-ID"),
             },
-            (*CREDENTIALS, "404", "503"),
+            (*CREDENTIALS, "404"),
             security=SUBSCRIBER,
             takes=("channel", "If-None-Match"),
         )
@@ -200,7 +200,7 @@ PATHS: dict[str, Any] = {
         "delete": operation(
             "Revoke a signed token: it is 401 from now on, and its streams end.",
             {"204": answer("It is revoked. So it was, perhaps, before.")},
-            (*CREDENTIALS, "503"),
+            CREDENTIALS,
             security=ADMIN,
             takes=("jti",),
         )
@@ -217,7 +217,7 @@ PATHS: dict[str, Any] = {
         "get": operation(
             "The live page for administration: it never finishes loading.",
             {"200": answer(_lasts("html"), {"text/html": TEXT})},
-            (*CREDENTIALS, "503"),
+            CREDENTIALS,
             security=WATCHER,
             takes=("still",),
         )

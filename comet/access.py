@@ -33,6 +33,9 @@ Authorize = Callable[[str, Sequence[str]], bool]
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/\\]+))(?::[0-9]*)?")
 
+#: Where a request keeps the token that was read, and by whom.
+_READ = "comet.token"
+
 _FORWARDING = ("HTTP_FORWARDED", "HTTP_X_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA", "HTTP_CF_")
 
 
@@ -188,9 +191,17 @@ class Access:
             raise BadRequest(f"{len(shown)} tokens in one request (Authorization, ?{PARAMETER}=, {COOKIE}): send one.")
         if not shown:
             return NO_TOKEN
-        token = self.tokens.read(shown[0])
+        token = self._read(shown[0])
         if token.jti:
             self.check_revoked(token.jti)
+        return token
+
+    def _read(self, text: str) -> Token:
+        """Read a token, once for a request: whether it is signed is asked by each check, and dear to find out."""
+        read = request.environ.get(_READ)
+        if read is None or read[:2] != (self, text):
+            read = request.environ[_READ] = self, text, self.tokens.read(text)
+        token: Token = read[2]
         return token
 
     def _shown(self) -> list[str]:

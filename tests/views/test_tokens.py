@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
+import jwt
 import pytest
 from flask import Flask, session
 
@@ -506,3 +508,34 @@ def test_authorize_does_not_open_private_channels(app: Flask) -> None:
     assert client.get("/channels/open.x,secret/poll", headers=header).status_code == 200
     assert client.post("/channels/open.x", data=b"x", headers=header).status_code == 201
     assert client.delete("/channels/open.x", headers=header).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/channels/secret/poll"),
+        ("GET", "/channels/secret/jsonp?callback=f"),
+        ("GET", "/channels/secret/info"),
+        ("POST", "/channels/secret"),
+        ("POST", "/channels"),
+    ],
+)
+def test_how_often_a_token_is_verified(serve: Serve, monkeypatch: pytest.MonkeyPatch, method: str, path: str) -> None:
+    """Once for a request, whatever is asked of it: who may, whose streams these are, who publishes."""
+    client = serve(
+        channels=CHANNELS,
+        jwt_key=(SECRET,),
+        streams_per_token=5,
+        publish_rate=5.0,
+        publish_bytes_rate=5.0,
+    )
+    client.publish("secret")
+    verified = []
+    decode = jwt.decode
+    monkeypatch.setattr(jwt, "decode", lambda *args, **options: verified.append(args) or decode(*args, **options))
+    shown = {"Authorization": f"Bearer {token({'publish': ['*'], 'subscribe': ['*']}, jti='once')}"}
+    line = json.dumps({"channel": "secret", "data": "x"})
+    kind = "application/x-ndjson" if path == "/channels" else "text/plain"
+    answer = client.ask(method, path, {**shown, "Content-Type": kind}, data=line if method == "POST" else None)
+    assert answer.status_code == (201 if method == "POST" else 200), answer.text
+    assert len(verified) == 1

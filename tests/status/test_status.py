@@ -107,7 +107,7 @@ def _subscription(worker: Worker) -> Subscription:
 
 def test_what_another_worker_has_said(worker: Worker, folder: Path) -> None:
     """It is read while it is new. What it said to somebody who looked before is nobody's news, nor is half a file."""
-    other = tell(folder, time.time())
+    other = tell(folder, time.time() + 60)  # new, however long it takes until it is read
     assert subscribers(worker.status) == 3
     assert {each["pid"] for each in worker.status.figures()["workers"]} == {os.getpid(), int(OTHER)}
     say(folder, time.time() - 60)
@@ -119,7 +119,7 @@ def test_what_another_worker_has_said(worker: Worker, folder: Path) -> None:
 
 def test_who_asks_only_for_subscribers_has_no_page_made(worker: Worker, folder: Path) -> None:
     """All workers say what they know, and their subscribers are added up; the timer of the page sleeps."""
-    other = tell(folder, time.time())
+    other = tell(folder, time.time() + 60)  # new, however long it takes until it is read
     wait(lambda: timer(worker).phase == "asleep")
     assert not own(folder).exists()
     assert worker.status.subscribers("news") == 3

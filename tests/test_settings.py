@@ -226,8 +226,8 @@ def test_an_unknown_variable(key: str, nearest: str) -> None:
 
 
 def test_the_command_lines_own_variable() -> None:
-    """COMET_URL tells the command line where a server is: no setting, and no mistake."""
-    assert load({"COMET_URL": "http://127.0.0.1:1"}) == Settings()
+    """COMET_URL tells the command line where a server is, COMET_TOKEN who asks: no settings, and no mistake."""
+    assert load({"COMET_URL": "http://127.0.0.1:1", "COMET_TOKEN": "x.y.z"}) == Settings()
 
 
 def test_a_secret_for_tokens_that_can_be_guessed() -> None:

@@ -12,7 +12,12 @@ import click
 WRONG, FAILED = 2, 1
 
 
+def tell(sentence: str) -> None:
+    """Say what goes on, on standard error."""
+    click.echo(f"comet: {sentence}", err=True)
+
+
 def fail(sentence: str, status: int) -> NoReturn:
     """End the process with a sentence that says what was wrong, and what would be right."""
-    click.echo(f"comet: {sentence}", err=True)
+    tell(sentence)
     sys.exit(status)

@@ -30,8 +30,8 @@ PREFIX = "COMET_"
 #: Streams of one address, where addresses are known: an office or a mobile network may stand behind one.
 STREAMS_PER_PEER = 1000
 
-#: Where the file is, and where the command line finds a server.
-_NOT_OURS = frozenset({"COMET_CONFIG", "COMET_URL"})
+#: Where the file is; where the command line finds a server, and what it shows there.
+_NOT_OURS = frozenset({"COMET_CONFIG", "COMET_URL", "COMET_TOKEN"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,7 @@ def describe(comet: Worker, channel: str) -> dict[str, object]:
         "channel": channel,
         "first": str(log.cursor(ring.first)) if ring and kept else None,
         "last": newest.id if newest else None,
+        "time": round(newest.time, 3) if newest else None,
         "stored": len(ring) if ring else 0,
         "bytes": ring.size if ring else 0,
         "subscribers": comet.controller.subscribers(channel),

@@ -526,7 +526,7 @@ def test_a_declared_channel(serve: Serve) -> None:
     """It exists before anything is published to it; one that matches a prefix only does not."""
     client = serve(channels={"orders": Settings().rules.default, "x*": Settings().rules.default})
     assert client.get("/channels/orders/info").json == {
-        "channel": "orders", "first": None, "last": None, "stored": 0, "bytes": 0, "subscribers": 0,
+        "channel": "orders", "first": None, "last": None, "time": None, "stored": 0, "bytes": 0, "subscribers": 0,
     }  # fmt: skip
     assert_problem(client.get("/channels/xyz/info"), 404, "never published to nor declared")
     assert_problem(client.get("/channels/orders/latest"), 404, "nothing is kept")

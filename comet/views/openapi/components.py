@@ -119,6 +119,7 @@ SCHEMAS: dict[str, Schema] = {
             "channel": _CHANNEL,
             "first": _ID_OR_NULL,
             "last": _ID_OR_NULL,
+            "time": {"type": ["number", "null"], "description": "When the last one was published."},
             "stored": _COUNT,
             "bytes": _COUNT,
             "subscribers": _COUNT,

@@ -15,7 +15,7 @@ from .. import __version__
 
 
 #: The commands, in the order of the help. Each is the function of its name in the file of its name.
-COMMANDS = ["serve", "publish", "listen", "channels", "live", "token"]
+COMMANDS = ["serve", "publish", "listen", "channels", "live", "doctor", "token"]
 
 
 class Commands(click.Group):

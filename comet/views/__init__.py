@@ -65,8 +65,11 @@ def add_everywhere(app: Flask) -> None:
 
 
 def healthz() -> tuple[str, int, dict[str, str]]:
-    """The process runs."""
-    return "ok\n", 200, {"Content-Type": "text/plain; charset=utf-8"}
+    """The process runs; and how the request has reached it, which only a proxy in front could tell else."""
+    reached_by = request.environ.get("SERVER_PROTOCOL", "HTTP/1.1")
+    if any(name in request.headers for name in ("X-Forwarded-For", "Forwarded")):
+        reached_by += ", forwarded"
+    return "ok\n", 200, {"Content-Type": "text/plain; charset=utf-8", "Comet-Reached-By": reached_by}
 
 
 def readyz() -> tuple[str, int, dict[str, str]]:

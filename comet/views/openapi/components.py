@@ -265,6 +265,11 @@ HEADERS: dict[str, Schema] = {
         "schema": _ID,
         "description": "The place before the first update: who resumes from it gets at least what this answer gives.",
     },
+    "Comet-Reached-By": {
+        "required": True,
+        "schema": {"type": "string", "pattern": r"^HTTP/[0-9.]+(, forwarded)?$"},
+        "description": "The version of HTTP that the request has come by, and whether a proxy has said for whom.",
+    },
     "ETag": {"required": True, "schema": {"type": "string"}},
     "X-SUP-ID": {
         "schema": {"type": "string"},

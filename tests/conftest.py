@@ -47,6 +47,15 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     shared.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def settings_of_the_tests() -> Iterator[None]:
+    """Those whose modules have read them: an app that a test makes would take them for settings of comet."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PATIENCE", "DIRECT_WRITES", "EXAMPLES"):
+            patch.delenv(f"COMET_TEST_{name}", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def in_the_room(request: pytest.FixtureRequest, room: Room) -> Iterator[None]:
     """``make test`` runs tests beside each other, but not beside one that is marked ``alone``."""

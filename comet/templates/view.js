@@ -60,7 +60,7 @@ function put(update, bytes) {
 // The element that is there goes on, if it is of this kind: so it does not flicker, and stays where it was scrolled to.
 function make(name, properties) {
   const old = place.content.firstElementChild;
-  if (old && old.localName === name && old.className === (properties.className || "")) return old;
+  if (old && old.localName === name && old.classList.contains("none") === (properties.className === "none")) return old;
   const element = Object.assign(document.createElement(name), properties);
   place.content.replaceChildren(element);
   return element;
@@ -68,8 +68,9 @@ function make(name, properties) {
 
 function putText(text) {
   const pre = make("pre", {});
-  const longest = Math.max(1, ...text.split("\n", 1000).map((line) => line.length));
-  pre.style.setProperty("--w", longest);
+  const lines = text.trimEnd().split("\n", 1000);
+  pre.style.setProperty("--w", Math.max(1, ...lines.map((line) => line.length)));
+  pre.classList.toggle("long", lines.length > 3);
   pre.textContent = text;
 }
 

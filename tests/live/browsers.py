@@ -11,8 +11,10 @@ import io
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,15 @@ class Browser:
     name: str
     driver: WebDriver
 
+    def __init__(self) -> None:
+        self.downloads = tempfile.TemporaryDirectory(prefix="comet-downloads-")
+
     def __enter__(self) -> Browser:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.driver.quit()
+        self.downloads.cleanup()
 
     def allow_scripts(self, allowed: bool) -> None:
         """Switch the scripts of pages on or off. The test's own run always."""
@@ -130,12 +136,15 @@ class Firefox(Browser):
 
     def __init__(self, *, size: tuple[int, int] = SIZE, dark: bool = False) -> None:
         need("firefox-esr")
+        super().__init__()
         options = webdriver.FirefoxOptions()
         options.binary_location = str(shutil.which("firefox-esr"))
         options.page_load_strategy = "none"
         for argument in ("-headless", "-remote-allow-system-access", f"--width={size[0]}", f"--height={size[1]}"):
             options.add_argument(argument)
         options.set_preference("ui.systemUsesDarkTheme", int(dark))
+        options.set_preference("browser.download.folderList", 2)
+        options.set_preference("browser.download.dir", self.downloads.name)
         self.driver = webdriver.Firefox(options=options, service=FirefoxService(_geckodriver(), log_output=os.devnull))
         self.driver.set_window_size(*size)
 
@@ -149,12 +158,14 @@ class Chromium(Browser):
 
     def __init__(self, *, size: tuple[int, int] = SIZE, dark: bool = False) -> None:
         need("chromium", "chromedriver")
+        super().__init__()
         options = webdriver.ChromeOptions()
         options.binary_location = str(shutil.which("chromium"))
         options.page_load_strategy = "none"
         for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
             options.add_argument(argument)
         options.add_argument(f"--window-size={size[0]},{size[1]}")
+        options.add_experimental_option("prefs", {"download.default_directory": self.downloads.name})
         if dark:
             options.add_argument("--blink-settings=preferredColorScheme=0")
         self.driver = webdriver.Chrome(options=options, service=ChromeService(str(shutil.which("chromedriver"))))
@@ -205,3 +216,12 @@ def second_on(picture: Image.Image) -> int | None:
         return None
     tip = max(red, key=lambda point: math.hypot(*point))
     return round(math.degrees(math.atan2(tip[0], -tip[1])) / 6) % 60
+
+
+def right_second(browser: Browser, id: str | None = None) -> int | None:
+    """The second on the clock plus 60, if it is the present one, give or take one."""
+    before = datetime.now().second
+    shown = second_on(browser.picture(id))
+    after = datetime.now().second
+    near = {(second + shift) % 60 for second in (before, after) for shift in (-1, 0, 1)}
+    return shown + 60 if shown in near else None

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ import requests
 from selenium.webdriver.common.by import By
 
 from tests.conftest import need
-from tests.live.browsers import BROWSERS, Browser, rows_of, second_on
+from tests.live.browsers import BROWSERS, Browser, right_second, rows_of
 from tests.live.server import Server
 from tests.live.sites import Line, Site
 from tests.timing import until
@@ -132,15 +131,6 @@ def test_the_clock_goes(server: Server, browser: Browser, channel: str) -> None:
     browser.open(f"{server.url}/channels/clock/multipart", scripts=False)
     first = until(lambda: right_second(browser), what="the right second on the clock")
     until(lambda: (right_second(browser) or first) - first not in (0, 1, -59), what="the hand has moved")
-
-
-def right_second(browser: Browser, id: str | None = None) -> int | None:
-    """The second on the clock plus 60, if it is the present one, give or take one."""
-    before = datetime.now().second
-    shown = second_on(browser.picture(id))
-    after = datetime.now().second
-    near = {(second + shift) % 60 for second in (before, after) for shift in (-1, 0, 1)}
-    return shown + 60 if shown in near else None
 
 
 def test_the_html_page_replaces_its_content_in_place(server: Server, browser: Browser, channel: str) -> None:
@@ -490,91 +480,6 @@ def test_jsonp_goes_across_ports_to_allowed_sites_only(
     browser.open(stranger.page("stranger"))
     browser.run(SCRIPT, url)
     assert until(lambda: browser.run("return got")) == ["refused"]
-
-
-# The gallery.
-
-
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
-def test_the_gallery_shows_the_time_and_the_clock_live(
-    server: Server, browser: Browser, channel: str, scripts: bool
-) -> None:
-    """With scripts or without, the time and the clock on the page go, and what is published to hello appears."""
-    browser.open(f"{server.url}/", scripts=scripts)
-    first = until(lambda: right_second(browser, "clock"), what="the right second on the clock")
-    text = until(lambda: browser.text_of("time"))
-    until(lambda: (right_second(browser, "clock") or first) - first not in (0, 1, -59), what="the hand has moved")
-    until(lambda: (now := browser.text_of("time")) > text and abs(seconds_ago(now)) <= 1, what="the time goes")
-    server.publish("hello", f"from {channel}")
-    until(lambda: browser.text_of("hello") == f"from {channel}")
-    assert browser.find("words").is_displayed() is scripts
-    assert sum(subscribers(server, name) for name in ("time", "clock", "hello")) == 3
-
-
-def seconds_ago(text: str) -> float:
-    return (datetime.now() - datetime.fromisoformat(text)).total_seconds() - 0.5
-
-
-def test_letters_typed_into_the_gallery_are_seen_in_it(server: Server, browser: Browser, channel: str) -> None:
-    """What is typed into the page is published, and shown in the page by way of the server."""
-    browser.open(f"{server.url}/")
-    words = browser.find("words")
-    until(words.is_displayed)
-    words.send_keys("Grüße, <b>1</b>")
-    until(lambda: browser.text_of("hello") == "Grüße, <b>1</b>")
-    assert server.get("/channels/hello/latest").text == "Grüße, <b>1</b>"
-
-
-def test_a_gallery_that_nobody_sees_gives_its_connections_back(server: Server, browser: Browser, channel: str) -> None:
-    """A hidden page has no streams: six of them would use up the browser's connections. Seen again, it goes on."""
-    browser.open(f"{server.url}/")
-    names = ("time", "clock")
-    until(lambda: [subscribers(server, name) for name in names] == [1, 1])
-    size = browser.driver.get_window_size()
-    browser.driver.minimize_window()
-    until(lambda: [subscribers(server, name) for name in names] == [0, 0])
-    browser.driver.set_window_size(size["width"], size["height"])
-    until(lambda: [subscribers(server, name) for name in names] == [1, 1])
-    until(lambda: right_second(browser, "clock"))
-    assert browser.driver.get_window_size() == size
-
-
-def test_the_gallery_goes_on_after_the_server_was_away(browser: Browser) -> None:
-    """A server that is killed and started again is found by the open page, without anybody's help."""
-    with Server(demo=1, open=1) as server:
-        browser.open(f"{server.url}/")
-        until(lambda: right_second(browser, "clock"))
-        server.kill()
-        server.spawn()
-        until(server.is_up)
-        names = ("time", "clock")
-        until(lambda: [subscribers(server, name) for name in names] == [1, 1], seconds=20)
-        until(lambda: abs(seconds_ago(browser.text_of("time") or "2009-01-01")) <= 1)
-        browser.leave()
-
-
-def test_the_gallery_fits_on_a_phone(server: Server, browser: Browser, channel: str) -> None:
-    """On a screen of 360 points nothing has to be scrolled sideways: neither the gallery nor a channel's page."""
-    size = browser.driver.get_window_size()
-    browser.driver.set_window_size(360, 740)
-    for path in ("/", "/channels/time"):
-        browser.open(f"{server.url}{path}")
-        until(lambda: browser.run("return document.body && document.body.scrollHeight > 300"))
-        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
-    browser.driver.set_window_size(size["width"], size["height"])
-
-
-def test_the_gallery_breaks_no_rule_of_its_own(server: Server, browser: Browser, channel: str) -> None:
-    """The content security policy allows what the page does: nothing is reported, nothing is asked of other servers."""
-    browser.open(f"{server.url}/")
-    until(lambda: right_second(browser, "clock"))
-    loaded = browser.run("return performance.getEntriesByType('resource').map((entry) => entry.name)")
-    assert all(name.startswith((server.url, "data:")) for name in loaded)
-    if browser.name == "chromium":
-        browser.driver.get_log("browser")  # what was said before
-        browser.open(f"{server.url}/")
-        until(lambda: right_second(browser, "clock"))
-        assert browser.driver.get_log("browser") == []
 
 
 # In a terminal.

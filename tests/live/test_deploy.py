@@ -1,0 +1,270 @@
+"""The proxies of ``deploy/``, each started for real: every wire comes through them, over HTTP/1.1 and over HTTP/2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+import requests
+
+from comet.core.wire import WIRES
+from tests.live import http2, raw
+from tests.live.proxies import Caddy, HAProxy, Nginx, Proxy
+from tests.live.server import Server
+from tests.timing import until
+
+
+PROXIES = (Nginx, HAProxy, Caddy)
+STREAMS = ["sse", "sse?envelope=1", "ndjson", "text", "multipart", "html", "iframe"]
+POLLS = ["poll", "jsonp"]
+BEATS = {
+    "sse": b"\n:\n",
+    "sse?envelope=1": b"event: comet.beat",
+    "ndjson": b" ",
+    "html": b"<!-- -->",
+    "iframe": b"<!-- -->",
+}
+#: Streams of one address that the server takes.
+MOST = 20
+
+#: Over HTTP/2 nginx holds a head back until a first byte follows it (its issue 864), and on these wires the first is that
+#: of an update or a heartbeat.
+HELD_BACK = {("nginx", "2", "ndjson"), ("nginx", "2", "text")}
+
+
+class Secure(raw.Connection):
+    """HTTP/1.1 over TLS."""
+
+    def __init__(self, to: Proxy, *, source: str = "127.0.0.1") -> None:
+        super().__init__(to, source=source)
+        self.sock = to.wrap(self.sock, "http/1.1")
+
+    def leave(self) -> None:
+        self.sock.close()
+
+
+class Client:
+    """Asks a proxy: each request on a connection of its own, or all on one by HTTP/2."""
+
+    def __init__(self, proxy: Proxy, version: str, source: str = "127.0.0.1") -> None:
+        self.proxy, self.version, self.source = proxy, version, source
+        self._open = ExitStack()
+        self._one = self._open.enter_context(http2.Connection(proxy, source=source)) if version == "2" else None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def held_back(self, wire: str) -> bool:
+        return (self.proxy.name, self.version, wire) in HELD_BACK
+
+    def get(self, path: str, *headers: str) -> Secure | http2.Exchange:
+        if self._one is not None:
+            return self._one.get(path, *headers)
+        connection = self._open.enter_context(Secure(self.proxy, source=self.source))
+        connection.get(path, *headers)
+        return connection
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(heartbeat=0.3, trusted_proxies="127.0.0.1", streams_per_peer=MOST) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=PROXIES, ids=lambda proxy: proxy.name)
+def proxy(request: pytest.FixtureRequest, server: Server) -> Iterator[Proxy]:
+    with request.param(server.port) as running:
+        yield running
+
+
+@pytest.fixture(params=["1.1", "2"])
+def client(request: pytest.FixtureRequest, proxy: Proxy) -> Iterator[Client]:
+    with Client(proxy, request.param) as ready:
+        yield ready
+
+
+@pytest.fixture
+def channel(request: pytest.FixtureRequest) -> str:
+    """A channel of this test's own."""
+    return "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+
+
+@pytest.fixture
+def subscribers(server: Server) -> Callable[[str], int]:
+    """How many a channel has; 0 if nobody knows it."""
+    return lambda channel: int(server.get(f"/channels/{channel}/info").json().get("subscribers", 0))
+
+
+@pytest.mark.delivers
+@pytest.mark.parametrize("wire", STREAMS)
+def test_a_stream_comes_through_update_by_update(server: Server, client: Client, channel: str, wire: str) -> None:
+    """Its head is there before anything was published, and each update before the next one is."""
+    if client.held_back(wire):
+        server.publish(channel, "the first byte")
+    stream = client.get(f"/channels/{channel}/{wire}").head()
+    assert stream.status == 200
+    assert "content-length" not in stream.headers
+    assert "content-encoding" not in stream.headers
+    for number in range(3):
+        server.publish(channel, f"update-{number}.")
+        stream.until(f"update-{number}.".encode())
+    server.publish(channel, "x" * 200_000 + "large.")
+    stream.until(b"large.")
+
+
+def test_nothing_is_compressed_whatever_a_client_takes(server: Server, client: Client, channel: str) -> None:
+    """Updates come as they are, one by one, also to a browser that offers gzip."""
+    for wire in STREAMS:
+        server.publish(channel, f"to-{wire}.")
+        stream = client.get(f"/channels/{channel}/{wire}", "Accept-Encoding: gzip, br, zstd")
+        stream.until(f"to-{wire}.".encode())
+        server.publish(channel, f"and-to-{wire}.")
+        stream.until(f"and-to-{wire}.".encode())
+        assert "content-encoding" not in stream.headers
+
+
+@pytest.mark.parametrize("wire", POLLS)
+def test_a_poll_comes_through(
+    server: Server, client: Client, channel: str, wire: str, subscribers: Callable[[str], int]
+) -> None:
+    """It waits, and is answered when something comes."""
+    known = server.publish(channel, "known")["id"]
+    poll = client.get(f"/channels/{channel}/{wire}?since={known}")
+    until(lambda: subscribers(channel) == 1)
+    server.publish(channel, "at last")
+    assert b"at last" in poll.answer().body
+    assert poll.headers["comet-cursor"] == known
+
+
+def test_silence_ends_no_stream(server: Server, client: Client, channel: str) -> None:
+    """Every wire outlives three heartbeats, and those that beat show each one by itself; then all of them go on."""
+    streams = {wire: client.get(f"/channels/{channel}/{wire}") for wire in STREAMS}
+    picture = client.get(f"/channels/{channel}-picture/multipart")
+    server.publish(f"{channel}-picture", b"<svg/>", "image/svg+xml")
+    for _ in range(3):
+        for wire, beat in BEATS.items():
+            streams[wire].until(beat)
+            streams[wire].body = b"\n"
+        picture.until(b"<svg/>")
+        picture.body = b""
+    server.publish(channel, "after all.")
+    for stream in streams.values():
+        stream.until(b"after all.")
+
+
+@pytest.mark.parametrize("wire", [*STREAMS, *POLLS])
+def test_a_client_that_leaves_is_noticed(
+    server: Server, client: Client, channel: str, wire: str, subscribers: Callable[[str], int]
+) -> None:
+    """At once, though nothing is written; by HTTP/2 also when the connection stays, with a stream of another page."""
+    stays = client.get(f"/channels/{channel}-stays/sse").head()
+    cursor = server.publish(channel, "hello")["id"]
+    stream = client.get(f"/channels/{channel}/{wire}{'&' if '?' in wire else '?'}since={cursor}")
+    until(lambda: subscribers(channel) == 1)
+    stream.leave()
+    until(lambda: subscribers(channel) == 0)
+    server.publish(f"{channel}-stays", "goes on")
+    stays.until(b"goes on")
+
+
+@pytest.mark.parametrize("wire", [wire for wire in WIRES if wire not in POLLS])
+def test_a_channel_ends_properly(server: Server, client: Client, channel: str, wire: str) -> None:
+    """The proxy passes the end on as an end, not as a broken connection."""
+    server.publish(channel, "hello")
+    stream = client.get(f"/channels/{channel}/{wire}").until(b"hello")
+    assert requests.delete(f"{server.url}/channels/{channel}", headers=server.auth, timeout=10).status_code == 204
+    stream.answer()
+    assert stream.complete if isinstance(stream, http2.Exchange) else stream.response.complete
+
+
+def test_resuming(server: Server, client: Client, channel: str) -> None:
+    """Cursors and their headers pass, and so does what was not modified."""
+    first = server.publish(channel, "one")["id"]
+    second = server.publish(channel, "two")["id"]
+    answer = client.get(f"/channels/{channel}/poll", f"Last-Event-ID: {first}").answer()
+    assert answer.headers["comet-cursor"] == first
+    assert [update["id"] for update in json.loads(answer.body)["updates"]] == [second]
+    latest = client.get(f"/channels/{channel}/latest").answer()
+    assert (latest.body, latest.headers["etag"]) == (b"two", f'"{second}"')
+    assert client.get(f"/channels/{channel}/latest", f'If-None-Match: "{second}"').head().status == 304
+
+
+def test_long_requests_come_through(client: Client, server: Server) -> None:
+    """Sixteen long names, a token and a cookie as long as comet takes them; what is longer comet refuses itself."""
+    names = ",".join(f"{number:02}".ljust(128, "n") for number in range(16))
+    path = f"/channels/{names}/poll?timeout=1&since=garbage&more="
+    path = path.ljust(8190 - len("GET  HTTP/1.1"), "m")
+    answer = client.get(path, "Cookie: a=" + "c" * 8000).head()
+    assert answer.status == 200
+    for longer in client.get(path + "m" * 200), client.get("/channels/a/latest", "Cookie: a=" + "c" * 8300):
+        assert longer.head().status in (400, 414, 431)
+
+
+def test_publishing(server: Server, proxy: Proxy, channel: str) -> None:
+    """With the key it is taken; a refusal comes through as it was said."""
+    post = partial(requests.post, verify=proxy.certificate, timeout=10)
+    url = f"{proxy.url}/channels/{channel}"
+    assert post(url, b"hello", headers=server.auth).status_code == 201
+    batch = b"".join(b'{"channel":"%b","data":"%b"}\n' % (channel.encode(), b"x" * 100_000) for _ in range(60))
+    headers = {**server.auth, "Content-Type": "application/x-ndjson"}
+    assert post(f"{proxy.url}/channels", batch, headers=headers).status_code == 201
+    for refused, status in (
+        (post(url, b"hello"), 401),
+        (post(url, b"x" * 300_000, headers=server.auth), 413),
+        (post(f"{url}/sse", b"x" * 300_000, headers=server.auth), 405),
+        (post(f"{proxy.url}/nowhere", b"x" * 300_000), 404),
+    ):
+        assert refused.status_code == status
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert refused.json()["status"] == status
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_streams_are_limited_by_the_address_that_the_proxy_has_seen(proxy: Proxy, version: str) -> None:
+    """Whatever its client says of itself: neither does it pass for another, nor is another limited for it."""
+    network = f"127.{PROXIES.index(type(proxy)) + 1}.{version[0]}"  # nobody's streams of before are counted
+    with Client(proxy, version, f"{network}.8") as greedy, Client(proxy, version, f"{network}.9") as other:
+        forged = [f"{name}{network}.9" for name in ("X-Forwarded-For: ", "Forwarded: for=", "X-Real-IP: ")]
+        streams = [greedy.get("/channels/x/sse", *forged).head() for _ in range(MOST)]
+        assert {stream.status for stream in streams} == {200}
+        refused = greedy.get("/channels/x/sse", *forged).answer()
+        assert refused.status == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert json.loads(refused.body)["status"] == 429
+        assert other.get("/channels/x/sse").head().status == 200
+
+
+def test_a_stranger_does_not_say_where_a_request_goes(client: Client) -> None:
+    """gunicorn believes a trusted proxy's PATH_INFO and SCRIPT_NAME: those of a stranger don't reach it."""
+    for name in ("PATH_INFO", "SCRIPT_NAME"):
+        answer = client.get("/healthz", f"{name}: /nowhere").answer()
+        assert (answer.status, answer.body.strip()) == (200, b"ok")
+
+
+def test_comet_knows_its_address(client: Client) -> None:
+    """Under https, and by the name that the browser has asked for."""
+    answer = client.get("/sup.json").answer()
+    assert json.loads(answer.body)["available_periods"]["60"].startswith("https://localhost")
+
+
+def test_no_token_stands_in_a_proxy_s_log(client: Client) -> None:
+    """What was asked is noted, without its query."""
+    where = f"/nowhere-{client.proxy.name}"
+    client.get(f"{where}?token=confidential", "Referer: https://x/?token=confidential").answer()
+    until(lambda: where in client.proxy.log())
+    assert "confidential" not in client.proxy.log()
+
+
+def test_plain_http_is_sent_to_https(proxy: Proxy) -> None:
+    """With path and query."""
+    url = f"http://localhost:{proxy.plain}/channels/a/sse?last=1"
+    answer = requests.get(url, allow_redirects=False, timeout=10)
+    assert answer.status_code in (301, 308)
+    assert answer.headers["Location"].startswith("https://localhost")
+    assert answer.headers["Location"].endswith("/channels/a/sse?last=1")

@@ -36,8 +36,8 @@ ADVICE: dict[str, Advice] = {
         "Let the proxy pass on each piece of an answer at once.",
         {
             NGINX: "proxy_buffering off; (and no proxy_ignore_headers X-Accel-Buffering)",
-            HAPROXY: "it holds nothing back by itself: no http-response wait-for-body, no filter of that kind",
-            CADDY: "reverse_proxy { flush_interval -1 } (and no response_buffers)",
+            HAPROXY: "it holds nothing back by itself: no http-response wait-for-body",
+            CADDY: "it holds nothing back by itself: no response_buffers, no encode",
         },
     ),
     "packing": Advice(
@@ -49,13 +49,13 @@ ADVICE: dict[str, Advice] = {
         },
     ),
     "cut": Advice(
-        "Let the proxy wait for 75 s: for several heartbeats, and longer than any poll (60 s). "
+        "Let the proxy wait for an hour: polls take up to 60 s, and the wires text and multipart do not beat at all. "
         "Where that can't be had, set COMET_HEARTBEAT and COMET_POLL_TIMEOUT to less than half of what the path "
         "allows.",
         {
-            NGINX: "proxy_read_timeout 75s;",
-            HAPROXY: "timeout server 75s and timeout client 75s",
-            CADDY: "reverse_proxy { transport http { read_timeout 75s; response_header_timeout 75s } }, or neither",
+            NGINX: "proxy_read_timeout 1h;",
+            HAPROXY: "timeout server 1h and timeout client 1h",
+            CADDY: "it waits by itself: no read_timeout and no response_header_timeout in transport http",
         },
     ),
     "lifetime": Advice(
@@ -69,17 +69,17 @@ ADVICE: dict[str, Advice] = {
     "heads": Advice(
         "Let the proxy take request lines and headers of 8 KiB each.",
         {
-            NGINX: "client_header_buffer_size 1k; large_client_header_buffers 4 16k; in http or in the default server",
+            NGINX: "large_client_header_buffers 4 16k; in http, or in the first server of the port",
             HAPROXY: "tune.bufsize 32768",
-            CADDY: "servers { max_header_size 64KB } (the default is more)",
+            CADDY: "it takes 1 MB by itself: no servers { max_header_size … } below 64KB",
         },
     ),
     "bodies": Advice(
         "Let the proxy take bodies of what comet takes: COMET_MAX_UPDATE, and 8 MiB where batches are published.",
         {
-            NGINX: "client_max_body_size 8m;",
+            NGINX: "client_max_body_size 9m;",
             HAPROXY: "no http-request deny by req.body_size below that",
-            CADDY: "request_body { max_size 8MB }",
+            CADDY: "request_body { max_size 9MB }",
         },
     ),
     "clock": Advice("Let both take the time from the network (NTP).", {}),

@@ -14,9 +14,6 @@ from .seen import Answer, Seen, Sized, Stream
 
 OK, WRONG, UNKNOWN = "ok", "wrong", "not measured"
 
-#: Seconds after which an update, or the head of a stream, is late: it has waited for something.
-LATE = 2.0
-
 #: Seconds that two clocks may differ.
 CLOCK = 60.0
 
@@ -124,7 +121,7 @@ def buffering(seen: Seen) -> Verdict | None:
     refused = _refused(plain)
     if refused is not None:
         return refused
-    held = [stream for stream in plain if _is_held(stream)]
+    held = [stream for stream in plain if _is_held(stream, seen)]
     if held:
         sentence = (
             f"Something on the path holds back what comet writes: {_held(held[0], seen)}. "
@@ -144,9 +141,9 @@ def packing(seen: Seen) -> Verdict | None:
     refused = _refused(packed)
     if refused is not None:
         return refused
-    if any(map(_is_held, plain)):
+    if any(_is_held(stream, seen) for stream in plain):
         return Verdict(UNKNOWN, "streams are held back without it, too")
-    held = [stream for stream in packed if _is_held(stream)]
+    held = [stream for stream in packed if _is_held(stream, seen)]
     if held:
         sentence = (
             "Something on the path compresses streams and keeps what it has until there is enough of it: "
@@ -169,10 +166,11 @@ def _refused(streams: list[Stream]) -> Verdict | None:
     return None if refused is None else Verdict(UNKNOWN, f"no stream of {refused.wire}: {refused.problem}")
 
 
-def _is_held(stream: Stream) -> bool:
+def _is_held(stream: Stream, seen: Seen) -> bool:
     if stream.status == 0 or stream.head is None or (stream.wire in OPENING and stream.first is None):
         return True
-    return any(late is None or late > LATE for late in stream.late)
+    # Nobody waits without a reason for half as long as somebody has patience.
+    return any(late is None or late > seen.patience / 2 for late in stream.late)
 
 
 def _held(stream: Stream, seen: Seen) -> str:

@@ -326,12 +326,12 @@ class Throng:
             while time.monotonic() < now + 0.1:
                 self.turn()
 
-    def settle(self, ends: dict[str, int]) -> None:
-        """Nobody leaves by itself any more; read until everybody is there and at these ends."""
+    def settle(self, ends: dict[str, int], *, away: bool = True) -> None:
+        """Nobody leaves by itself any more; read until everybody is at these ends, or, without who is ``away``."""
         self.settled = True
 
         def behind() -> list[Regular]:
-            return [regular for regular in self.regulars if not regular.is_at(ends)]
+            return [each for each in self.regulars if not each.is_at(ends) and (away or each.stream)]
 
         try:
             self.until(lambda: not behind())

@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from tests.brokers.redis_server import RedisServer
+from tests.live import wells
 from tests.live.publishers import in_background
 from tests.live.regulars import Author, Oracle, Throng
 from tests.live.server import Server
+from tests.live.wells import Wells
 from tests.timing import until
 
 
@@ -94,3 +96,47 @@ def check_goodbyes(goodbyes: list[int]) -> None:
     assert all(3000 <= retry <= 1000 * (DRAIN + 3 + 4) for retry in goodbyes)
     assert len(set(goodbyes)) > len(goodbyes) * 0.9
     assert max(goodbyes) - min(goodbyes) > 2000
+
+
+#: A lease that is not given back would be waited for until the test gives up.
+LONG = """
+from comet.triggers.supervisor import turns
+
+turns.HOLDS = 600.0
+
+from wsgi import app
+"""
+
+
+def test_triggers_are_handed_over_before_the_streams(broker: str) -> None:
+    """The old worker's triggers stop, and give their leases back, while its streams go on for most of the drain; then
+    another's begin. No two run at one time, and each line of a file comes once."""
+    with ExitStack() as stack:
+        there = {**wells.files(pace=0.1), "long.py": LONG}
+        server = serve(stack, broker, app="long:app", files=there, drain_seconds=60, history=10_000)
+        oracle = Oracle()
+        well = Wells(server, oracle)
+        dice = random.Random(1)
+        throng = stack.enter_context(Throng(server, oracle, wells.EXACT, well.begin, dice))
+        throng.invite(40, [*wells.EXACT, *wells.COUNTED], restless=600, within=0.5)
+        throng.until(lambda: throng.complete, what="everybody")
+        old, pids, steps = server.workers(), well.pids, number(server)
+        assert pids[-1] in old
+
+        def go_on(state: Callable[[], object], what: str) -> None:
+            throng.until(lambda: well.write() or state(), what=what)
+
+        go_on(lambda: number(server) > steps, "steps of the old worker")
+        server.signal(signal.SIGHUP)
+        go_on(lambda: len(well.pids) > len(pids), "ticks of a new worker")
+        assert well.pids[-1] not in old
+        assert pids[-1] in server.workers(), "it was to go on with its streams"
+        steps = number(server)
+        go_on(lambda: number(server) > steps + 2, "steps of a new worker")
+        well.check()
+        throng.settle(oracle.ends, away=False)
+        assert (throng.gaps, throng.jumps) == ([], 0)
+
+
+def number(server: Server) -> int:
+    return int(server.file("steps.number").read_text() or 0)

@@ -37,6 +37,14 @@ def inside() -> dict[str, int]:
     }
 
 
+@app.get("/inside/greenlets")
+def greenlets() -> dict[str, int]:
+    """How many there are, and in which process."""
+    gc.collect()
+    alive = sum(isinstance(each, greenlet.greenlet) and not each.dead for each in gc.get_objects())
+    return {"process": os.getpid(), "greenlets": alive}
+
+
 @app.get("/inside/channels")
 def channels() -> dict[str, int]:
     """Of how many channels it has a record."""

@@ -27,7 +27,7 @@ from comet.core.update import Closed, Update
 from tests.brokers.contract import LeasesContract
 from tests.brokers.redis_server import RedisServer
 from tests.brokers.redis_workers import Make, Reader, broker, publish, publish_works, sockets_may_be_dropped, wait
-from tests.timing import PATIENCE
+from tests.timing import PATIENCE, Stopwatch
 
 
 JUMP = 1 << 20
@@ -441,18 +441,18 @@ def test_redis_away_is_told_within_two_seconds_and_mended(make: Make, server: Re
     wait(lambda: two.log.head == 1)
     readers = [Reader(one, "a"), Reader(two, "a")]
     server.kill()
-    begun = time.monotonic()
-    with pytest.raises(BrokerAway, match=r"can't be reached.*may have been accepted.*Idempotency-Key"):
+    refused = pytest.raises(BrokerAway, match=r"can't be reached.*may have been accepted.*Idempotency-Key")
+    with Stopwatch() as watch, refused:
         publish(one, "2")
-    assert time.monotonic() - begun < 2.2 * PATIENCE
+    assert watch.seconds < 2.2 * PATIENCE
     with pytest.raises(BrokerAway):
         one.check_broker()
     wait(lambda: broker(two)._link.fault)
     server.start()
-    begun = time.monotonic()
-    wait(lambda: publish_works(one, "3"), 5)
-    wait(lambda: all(reader.texts == ["3"] for reader in readers), 5)
-    assert time.monotonic() - begun < 5 * PATIENCE
+    with Stopwatch() as watch:
+        wait(lambda: publish_works(one, "3"))
+        wait(lambda: all(reader.texts == ["3"] for reader in readers))
+    assert watch.seconds < 5 * PATIENCE
     assert not any(reader.gaps for reader in readers)
     wait(lambda: not broker(two)._link.fault)
     two.check_broker()
@@ -468,17 +468,16 @@ def test_a_frozen_redis_is_told_within_two_seconds_and_publishes_nothing_twice(m
     frozen = time.monotonic()
     try:
         for text in ("2", "3"):
-            begun = time.monotonic()
-            with pytest.raises(BrokerAway, match=r"does not answer.*may have been accepted"):
+            with Stopwatch() as watch, pytest.raises(BrokerAway, match=r"does not answer.*may have been accepted"):
                 publish(one, text)
-            assert time.monotonic() - begun < 2.3 * PATIENCE
+            assert watch.seconds < 2.3 * PATIENCE
         gevent.sleep(max(0, frozen + 3 - time.monotonic()))
     finally:
         server.thaw()
-    thawed = time.monotonic()
-    wait(lambda: publish_works(two, "4") and publish_works(one, "5"), 5)
-    wait(lambda: all(reader.texts[-1:] == ["5"] for reader in readers), 5)
-    assert time.monotonic() - thawed < 5 * PATIENCE
+    with Stopwatch() as watch:
+        wait(lambda: publish_works(two, "4") and publish_works(one, "5"))
+        wait(lambda: all(reader.texts[-1:] == ["5"] for reader in readers))
+    assert watch.seconds < 5 * PATIENCE
     assert readers[0].told == readers[1].told
     texts = [text for text in readers[0].texts if text != "4"]
     assert texts in (["1", *maybe, "5"] for maybe in ([], ["2"], ["3"], ["2", "3"]))

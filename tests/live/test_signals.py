@@ -22,7 +22,7 @@ from tests.live.publishers import Publisher, Refused, in_background
 from tests.live.readers import CONFLATING, EVERY, LASTING, SSE, TELLING, Item, Missed, Seen
 from tests.live.server import Server
 from tests.live.test_departures import HALVES
-from tests.timing import PATIENCE, until
+from tests.timing import PATIENCE, Stopwatch, until
 
 
 pytestmark = pytest.mark.alone
@@ -75,7 +75,7 @@ class Scene:
 
     def until_polls_are_answered(self) -> None:
         """At once, empty, with a cursor, while most streams go on."""
-        self.people.until(lambda: all(poll.answers for poll in self.waiting), seconds=DRAIN)
+        self.people.until(lambda: all(poll.answers for poll in self.waiting), what="an answer for each poll")
         assert max(self.over) < len(self.lasting) * 0.75
         for poll in self.waiting:
             assert (poll.items, poll.answers) == ([], 1)
@@ -158,14 +158,14 @@ def test_term_ends_each_stream_in_its_proper_way() -> None:
     with scene() as there, in_background(there.publish) as stop:
         there.until_under_way()
         begun = time.monotonic()
-        there.server.signal(signal.SIGTERM)
-        there.until_polls_are_answered()
-        there.people.until(lambda: not there.server.runs, seconds=DRAIN + 4)
-        took = time.monotonic() - begun
+        with Stopwatch() as watch:
+            there.server.signal(signal.SIGTERM)
+            there.until_polls_are_answered()
+            there.people.until(lambda: not there.server.runs, what="its end")
         stop()
         there.until_all_is_read()
         assert there.server.wait() == 0
-        assert took <= (DRAIN + 3) * PATIENCE
+        assert watch.seconds <= (DRAIN + 3) * PATIENCE
         there.check()
         check_goodbyes(there)
         check_none_is_early(there, begun)
@@ -180,13 +180,13 @@ def test_hup_ends_each_stream_in_its_proper_way_and_serves_on() -> None:
         there.server.signal(signal.SIGHUP)
         there.people.until(lambda: "is reloaded now" in there.server.log(), what="a child that could load the app")
         begun = time.monotonic()
-        there.until_polls_are_answered()
-        there.people.until(lambda: old not in there.server.workers(), seconds=DRAIN + 3)
-        took = time.monotonic() - begun
+        with Stopwatch() as watch:
+            there.until_polls_are_answered()
+            there.people.until(lambda: old not in there.server.workers(), what="the end of the old worker")
         there.until_all_is_read()
         check_that_all_come_back(there)
         stop()
-        assert took <= (DRAIN + 3) * PATIENCE
+        assert watch.seconds <= (DRAIN + 3) * PATIENCE
         there.check()
         check_goodbyes(there)
         check_none_is_early(there, begun)
@@ -309,7 +309,7 @@ def test_nobody_who_sends_half_a_request_delays_the_end() -> None:
         for half in (*HALVES, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"):
             stack.enter_context(connect(server)).sendall(half)
         server.publish("half", "")  # the server has come to know of them all
-        begun = time.monotonic()
-        server.signal(signal.SIGTERM)
-        assert server.wait() == 0
-        assert time.monotonic() - begun <= (1 + 3) * PATIENCE
+        with Stopwatch() as watch:
+            server.signal(signal.SIGTERM)
+            assert server.wait() == 0
+        assert watch.seconds <= (1 + 3) * PATIENCE

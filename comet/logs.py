@@ -84,6 +84,23 @@ class Json(Redacting):
         return json.dumps({key: redact(value) if isinstance(value, str) else value for key, value in line.items()})
 
 
+def take_over(hub: Any) -> None:
+    """Let what fails in a greenlet that nobody waits for be a line of the log, as all else, where this hub of gevent's
+    would print it."""
+    printed = hub.print_exception
+
+    def log_exception(context: Any, kind: Any, value: Any, trace: Any) -> None:
+        try:
+            # Of a thread of a pool it is a pair, with what the thread has called.
+            failed = context[-1] if isinstance(context, tuple) else getattr(context, "_run", context)
+            name = getattr(failed, "__qualname__", type(failed).__name__)
+            logging.getLogger("comet").error("comet: %s failed", name, exc_info=(kind, value, trace))
+        except Exception:  # gevent must get no error from here
+            printed(context, kind, value, trace)
+
+    hub.print_exception = log_exception
+
+
 def _of_access(record: logging.LogRecord) -> dict[str, object]:
     """The fields of a line of the access log: gunicorn's atoms, under names that say what they are."""
     atoms: Any = record.args

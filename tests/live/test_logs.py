@@ -18,7 +18,24 @@ from tests.live.server import Server
 from tests.timing import until
 
 
-FAILS = "from wsgi import app\n\n@app.get('/fails')\ndef fails():\n    raise RuntimeError('token=SECRET')\n"
+FAILS = """
+import gevent
+from wsgi import app
+
+@app.get("/fails")
+def fails():
+    raise RuntimeError("token=SECRET")
+
+@app.get("/fails/later/<path:name>")
+def later(name):
+    gevent.spawn(fail, name)
+    gevent.get_hub().loop.run_callback(fail, name)
+    gevent.get_hub().threadpool.spawn(fail, name)
+    return "soon"
+
+def fail(name):
+    raise ValueError(f"{name} token=SECRET")
+"""
 PRIVATE = '[channels."private"]\nprivate = true\n'
 
 LINE = re.compile(
@@ -167,6 +184,17 @@ def test_no_line_has_a_trace(server: Server) -> None:
     assert "Traceback" not in server.log()
 
 
+def test_a_greenlet_that_fails() -> None:
+    """And a callback, and a thread: each is one record, without tokens."""
+    with start(app="app:app") as server:
+        server.get("/fails/later/eyJhbGciOiJIUzI1NiJ9.eyJjb21ldCI6e30.c2ln")
+        until(lambda: server.log().count("ValueError: … token=…") == 3)
+        records = re.findall(r"^\[.*\] \[ERROR\] (.*)$", server.log(), re.MULTILINE)
+        assert sorted(records) == ["comet: callback failed", "comet: fail failed", "comet: fail failed"]
+        assert server.log().count("Traceback") == 3
+        assert "SECRET" not in server.log() and "eyJ" not in server.log() and "failed with" not in server.log()
+
+
 def test_json() -> None:
     """Each line is an object: gunicorn's, the access log's, comet's; a trace stands in its line; none has a token."""
     with start(log="json", app="app:app") as server:
@@ -177,6 +205,8 @@ def test_json() -> None:
             assert server.get("/channels/private/sse", params={"token": token}).status_code == 403
             assert server.get('/channels/private/x"?a=1&token=SECRET').status_code == 404
             assert server.get("/fails").status_code == 500
+            assert server.get("/fails/later/one").status_code == 200
+            until(lambda: server.log().count("ValueError: one") == 3)
             server.signal(signal.SIGTERM)
             assert server.wait() == 0
         lines = [json.loads(line) for line in server.log().splitlines()]
@@ -188,7 +218,8 @@ def test_json() -> None:
         access = next(line for line in lines if line.get("status") == 403)
         assert (access["method"], access["path"], access["peer"]) == ("GET", "/channels/private/sse", "127.0.0.1")
         assert 0 < access["seconds"] < 60
-        (trace,) = (line for line in lines if "trace" in line)
+        trace, *later = (line for line in lines if "trace" in line)
+        assert {line["message"] for line in later} == {"comet: fail failed", "comet: callback failed"}
         assert (trace["level"], trace["trace"].splitlines()[-1]) == ("error", "RuntimeError: token=…")
         assert "SECRET" not in server.log() and token.split(".")[1] not in server.log()
 

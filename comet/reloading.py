@@ -96,7 +96,7 @@ def _try(server: Any, check: Callable[[Any], None], writing: int) -> NoReturn:
 
 
 def _load(server: Any, check: Callable[[Any], None]) -> None:
-    """All that a reload would load."""
+    """All that a reload would load, and what a worker checks before it serves."""
     load()  # gunicorn would end with this one's sentence, too, but not hand it over
     app = server.app
     app.reload()
@@ -111,7 +111,7 @@ def _load(server: Any, check: Callable[[Any], None]) -> None:
 
     util.set_owner_process(app.cfg.uid, app.cfg.gid, initgroups=app.cfg.initgroups)
     monkey.patch_all()
-    app.wsgi()
+    app.wsgi().extensions["comet"].worker.try_out(app.cfg)
 
 
 def _check_address(address: Any) -> None:

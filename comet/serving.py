@@ -36,6 +36,9 @@ _settings: Settings | None = None
 #: Where the workers of this server tell each other what they have counted; made by the master, known to its children.
 _shared: Path | None = None
 
+#: In a worker: how many there were when it was forked.
+_before = 0
+
 
 def read_settings() -> Settings:
     """The settings of the environment; a wrong one ends the process with its sentence."""
@@ -185,34 +188,48 @@ def nworkers_changed(server: Any, new: int, old: int | None) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Let one worker tell what its app refuses, and the others wait for the end that this brings.
+    """In the worker: know how many were there before it, and refuse as one what its app refuses."""
+    global _before
+    load, _before = worker.load_wsgi, len(server.WORKERS)
+
+    def load_wsgi() -> None:
+        with _refused_by_one(worker):
+            load()
+
+    worker.load_wsgi = load_wsgi
+
+
+@contextmanager
+def _refused_by_one(worker: Any) -> Iterator[None]:
+    """Let one worker tell what is refused, and the others wait for the end that this brings.
 
     gunicorn stops when a worker can't load its app; if it then finds a second one, it ends with a traceback instead.
     """
-    load, patience = worker.load_wsgi, float(len(server.WORKERS))
-
-    def load_wsgi() -> None:
-        try:
-            load()
-        except Refused:
-            deadline = time.monotonic() + patience
-            while time.monotonic() < deadline:
-                if not worker.alive:
-                    sys.exit()
-                time.sleep(0.02)
-            raise
-
-    worker.load_wsgi = load_wsgi
+    try:
+        yield
+    except AppImportError:
+        deadline = time.monotonic() + _before
+        while time.monotonic() < deadline:
+            if not worker.alive:
+                sys.exit()
+            time.sleep(0.02)
+        raise
 
 
 def post_worker_init(worker: Any) -> None:
     """Start the background greenlets in the worker, and watch for its end."""
     # Ctrl-C reaches the master too, which tells the worker: hearing it twice would end it with a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    comet = worker.wsgi.extensions["comet"]
-    comet.start(worker, _shared)
-    from .heads import bound  # only here, where everything is patched
+    # Only here, where everything is patched.
+    from gevent import get_hub
 
+    from .heads import bound
+    from .logs import take_over
+
+    take_over(get_hub())
+    comet = worker.wsgi.extensions["comet"]
+    with _refused_by_one(worker), refusing():
+        comet.start(worker, _shared)
     bound(comet.worker)
     # What is here now stays as long as the worker does. To look through all of it for garbage, again and again, would
     # keep everybody waiting for 30 ms each time.

@@ -142,6 +142,12 @@ class Worker:
             self.status.start()
             self.triggers.start()
 
+    def try_out(self, cfg: Any) -> None:
+        """Raise what ``start`` would raise, and leave nothing behind. In a process that then ends."""
+        self._check(cfg)
+        self.controller.broker.start(lambda names: None)
+        self.controller.broker.stop()
+
     def stop(self) -> None:
         """End the background greenlets at once. For tests and shells."""
         if self.started:

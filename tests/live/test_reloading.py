@@ -37,6 +37,7 @@ WRONG = {
     "too many workers": ("workers = 2", ["2 workers can't share the memory broker"]),
     "a module that is not there": (TRIGGER + 'call = "nowhere:tick"', ["nowhere"]),
     "a module that is broken": (TRIGGER + 'call = "broken:tick"', ["broken"]),
+    "a broker that can not be used": ('broker = "sqlite:////nowhere/log.db"', ["/nowhere/log.db can't be opened"]),
     "a template that is not there": (TRIGGER + 'call = "time:time"\ntemplate = "nowhere.html"', ["nowhere.html"]),
 }
 
@@ -91,9 +92,22 @@ def test_what_can_not_be_loaded() -> None:
                 assert all(word in sentence for word in words), (what, sentence)
             write(server, bind="192.0.2.1:4071")
             assert "can't listen on 192.0.2.1:4071" in refused(server)
+            assert "SettingsError" not in server.log()
             assert server.workers() == workers
             last = server.publish("x", "still here")["id"]
             subscriber.until(lambda it: it.cursor == last)
+        assert_reloads(server)
+
+
+def test_what_only_a_worker_would_refuse() -> None:
+    """Its app can be loaded, and does not go with what gunicorn's own command line says."""
+    server = make(Server)
+    server.arguments = ("--bind", f"127.0.0.1:{server.port}", "--bind", "unix:beside")
+    with server:
+        workers = server.workers()
+        write(server, "open = true")
+        assert "COMET_OPEN is on and gunicorn's bind is 'unix:beside'" in refused(server)
+        assert server.workers() == workers
         assert_reloads(server)
 
 

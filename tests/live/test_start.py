@@ -34,6 +34,8 @@ WRONG_SETTINGS = [
     ({"allowed_origins": "https://a.example/path"}, ["COMET_ALLOWED_ORIGINS", "https://a.example/path", "origin"]),
     ({"config": "/nowhere/comet.toml"}, ["COMET_CONFIG", "/nowhere/comet.toml"]),
     ({"workers": "2"}, ["2 workers", "memory", "sqlite", "redis"]),
+    ({"broker": "sqlite:////nowhere/log.db"}, ["COMET_BROKER", "/nowhere/log.db can't be opened"]),
+    ({"broker": "sqlite:////nowhere/log.db", "workers": 4}, ["COMET_BROKER", "/nowhere/log.db can't be opened"]),
     ({"open": "1", "bind": "0.0.0.0:0"}, ["COMET_OPEN", "COMET_BIND", "0.0.0.0:0"]),
     ({"open": "1", "bind": "[::]:0"}, ["COMET_OPEN", "COMET_BIND", "[::]:0"]),
     ({"open": "1", "bind": "unix:comet.sock"}, ["COMET_OPEN", "COMET_BIND", "unix:comet.sock"]),

@@ -22,7 +22,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 
-from ...core.errors import BrokerAway, CometError
+from ...core.errors import BrokerAway, CometError, SettingsError
 from ...core.log import Entry, Log, Page, Position
 from ...core.rules import Rules
 from .. import Deliver, Lease, Receipt
@@ -96,10 +96,19 @@ class SqliteBroker:
         self._mirror.deliver = deliver
         # A thread of its own: gevent's pool is shared with name lookups, which would wait for our disk.
         self._pool = ThreadPool(1)
-        self._pool.apply(self._file.open)
+        if wrong := self._pool.apply(self._open):
+            raise wrong
         self._mirror.look()
         self._bell.start()
         self._greenlets = [gevent.spawn(self._writer), gevent.spawn(self._looker), gevent.spawn(self._keeper)]
+
+    def _open(self) -> SettingsError | None:
+        # What is raised in a thread of a pool, gevent prints with its trace, whoever takes care of it.
+        try:
+            self._file.open()
+        except SettingsError as error:
+            return error
+        return None
 
     def stop(self) -> None:
         self._bell.stop()

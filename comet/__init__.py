@@ -7,12 +7,14 @@ The map of the house. Imports run one way: a room imports only what stands after
 
 * ``__main__``, ``cli``: the command line
 * ``doctor``: what is wrong on the way to a server, and what to change
+* ``live``: any command's output as a page
 * ``app``: ``create_app``, the stand-alone server; ``demo``: its channels and the gallery
 * ``extension``: ``Comet``, for somebody else's Flask app
 * ``serving``: what gunicorn is told; ``reloading``: whether it could begin anew; ``logs``: what it writes down
 * ``heads``: how long a request's head may take
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
+* ``stopping``: how gunicorn tells it to end
 * ``status``: the live page for administration
 * ``metrics``: what ``GET /metrics`` tells; ``tallies``: what the workers of one server have counted
 * ``access``: who may; ``tokens``: what a signed token grants; ``revocations``: which of them are called back

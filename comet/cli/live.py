@@ -2,55 +2,80 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-from dataclasses import replace
+import signal
 from typing import Any
 
 import click
 
 from .. import serving
 from . import environment, master
-from .failures import WRONG, fail
+from .failures import FAILED, WRONG, fail, tell
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option("--every", type=float, default=1.0, show_default=True, metavar="S", help="Seconds between two runs.")
+@click.option("--every", type=float, metavar="S", help="Run it again and again, each S seconds, and show what is new.")
+@click.option("--append", is_flag=True, help="Run it once, and append each line as it comes: the default.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def live(every: float, command: tuple[str, ...]) -> None:
-    """Show what COMMAND prints as a live page.
+def live(every: float | None, append: bool, command: tuple[str, ...]) -> None:
+    """Show what COMMAND prints as a live page, in its colours. Ctrl-C ends.
 
-    It is run again and again; the page changes when its output does. For example:
+    Its lines are appended as they come, and the page ends with the command. With --every it is run again and again,
+    and the page shows its latest output. For example:
 
+    \b
+        python -m comet live -- ping -c 60 localhost
         python -m comet live --every 1 -- df -h
     """
-    if not 0.05 <= every <= 86_400:
+    if every is not None and append:
+        fail("--append runs the command once, and --every again and again: take one of them.", WRONG)
+    if every is not None and not 0.05 <= every <= 86_400:
         fail(f"--every {every:g} is not a pace: it takes 0.05 to 86400 seconds.", WRONG)
     if shutil.which(command[0]) is None:
         fail(f"there is no program {command[0]!r} that could be run.", WRONG)
-    # Without the triggers of a comet.toml: two servers would take from one source.
-    settings = replace(environment.settings(), demo=False, triggers=())
+    settings = environment.settings()
+    end = _End()
 
     def make() -> Any:
-        from flask import redirect
+        from ..live import create
 
-        from ..app import create_app
-        from ..triggers.command import Command
+        return create(settings, command, every=every, ended=end.tell)
 
-        app = create_app(settings)
-        app.add_url_rule("/", "live", lambda: redirect("/channels/live/html"))
-        trigger = Command(
-            command[0],
-            argv=command,
-            channel="live",
-            every=every,
-            timeout=max(30.0, every),
-            errors=True,
-            most=settings.max_update,
-        )
-        app.extensions["comet"].worker.add(trigger)
-        return app
+    try:
+        master.run(lambda: settings, make, loglevel="warning", when_ready=_show)
+    except SystemExit:
+        if os.getpid() == end.master:
+            _say(*end.heard())
+        raise
 
-    master.run(lambda: settings, make, loglevel="warning", when_ready=_show)
+
+class _End:
+    """How the worker tells the master that the command has ended: with what went wrong, and whether anybody watched."""
+
+    def __init__(self) -> None:
+        self.master = os.getpid()
+        self._out, self._in = os.pipe()
+        os.set_blocking(self._out, False)
+
+    def tell(self, wrong: str, watched: bool) -> None:
+        os.write(self._in, json.dumps([wrong[:1000], watched]).encode())
+        os.kill(self.master, signal.SIGTERM)
+
+    def heard(self) -> tuple[str, bool]:
+        try:
+            wrong, watched = json.loads(os.read(self._out, 10_000))
+        except (BlockingIOError, ValueError):
+            return "", True  # it was stopped from outside
+        return str(wrong), bool(watched)
+
+
+def _say(wrong: str, watched: bool) -> None:
+    if wrong:
+        fail(wrong, FAILED)
+    if not watched:
+        tell("the command has ended before anybody looked; --every 1 runs it again and again.")
 
 
 def _show(server: Any) -> None:

@@ -1,16 +1,14 @@
-"""The command line, as it is typed: ``python -m comet``."""
+"""The commands that serve, as they are typed: ``serve``, ``live``; and what they share with the others."""
 
 from __future__ import annotations
 
+import json
 import os
-import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,32 +16,9 @@ import requests
 
 import comet
 from tests.conftest import need
-from tests.live.server import ROOT, Server, free_port
+from tests.live.server import ROOT, free_port
+from tests.live.typed import Typed, terminal, typed
 from tests.timing import PATIENCE, until
-
-
-class Typed(Server):
-    """``python -m comet …``, typed in a folder of its own."""
-
-    def __init__(self, *arguments: str, **settings: object) -> None:
-        super().__init__(*arguments, **settings)
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "comet", *self.arguments]
-
-
-def typed(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Type a line that ends by itself."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("COMET_")}
-    environ |= {"PYTHONPATH": str(ROOT)} | {f"COMET_{name.upper()}": value for name, value in settings.items()}
-    return subprocess.run(
-        [sys.executable, "-m", "comet", *arguments],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=20 * PATIENCE,
-        check=False,
-    )
 
 
 def alive(pid: int) -> bool:
@@ -99,15 +74,27 @@ def printed(command: str, count: int) -> list[str]:
     return lines
 
 
+def test_the_live_page_is_named_by_the_command_and_takes_nothing_from_elsewhere() -> None:
+    """Its title is the line that was typed, whatever stands in it."""
+    with live("echo", "a <b>") as server:
+        page = server.get("/")
+    assert "<title>echo &#39;a &lt;b&gt;&#39;</title>" in page.text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert re.findall(r'(?:src|href)="(?!data:)([^"]*)"', page.text) == [
+        "channels/live.page/html",
+        "comet.js",
+        "comet-elements.js",
+    ]
+
+
 def test_the_live_page_changes_with_the_output(tmp_path: Path) -> None:
-    """The URL leads to the page that needs no script; what is printed now is on it."""
+    """What is printed now is on it, as text: also without any script."""
     source = tmp_path / "source"
     source.write_text("first <b>&\n")
     with (
         live("cat", str(source)) as server,
-        requests.get(f"{server.url}/", stream=True, timeout=20 * PATIENCE) as page,
+        requests.get(f"{server.url}/channels/live.page/html", stream=True, timeout=20 * PATIENCE) as page,
     ):
-        assert page.url == f"{server.url}/channels/live/html"
         pieces = page.iter_content(None)
         text = b""
         while b"first &lt;b&gt;&amp;" not in text:
@@ -115,6 +102,18 @@ def test_the_live_page_changes_with_the_output(tmp_path: Path) -> None:
         source.write_text("second\n")
         while b"second" not in text:
             text += next(pieces)
+
+
+def test_the_output_keeps_its_colours_on_the_page_and_loses_them_as_text() -> None:
+    """Programs are told that colours are welcome."""
+    command = r"printf '\033[1;32mgreen\033[0m <i> %s' $CLICOLOR_FORCE"
+    with live("sh", "-c", command) as server:
+        assert server.get("/channels/live/poll").json()["updates"][0]["data"] == "green <i> 1"
+        (update,) = server.get("/channels/live.page/poll").json()["updates"]
+    assert update["type"] == "text/html; charset=utf-8"
+    assert re.fullmatch(
+        r'<pre>\n<span style="color:var\(--c2,#\w{6}\);font-weight:bold">green</span> &lt;i&gt; 1</pre>', update["data"]
+    )
 
 
 def test_what_a_command_says_on_standard_error_is_on_the_page_too() -> None:
@@ -139,7 +138,8 @@ def test_live_leaves_the_rest_of_the_line_to_the_command() -> None:
 def test_live_serves_the_command_and_not_the_demo() -> None:
     """Whatever COMET_DEMO says, the page at / is the live one."""
     with live("true", demo=1) as server:
-        assert server.get("/", allow_redirects=False).headers["Location"] == "/channels/live/html"
+        assert "<title>true</title>" in server.get("/").text
+        assert server.get("/channels/time/info").status_code == 404
 
 
 def test_live_on_a_unix_socket_says_the_line_for_curl(tmp_path: Path) -> None:
@@ -171,27 +171,11 @@ def test_a_signal_ends_live_and_what_its_command_has_started(tmp_path: Path, num
         assert server.log() == said
 
 
-@contextmanager
-def terminal(command: list[str], environ: dict[str, str]) -> Iterator[tuple[int, int]]:
-    """Run a command in a terminal of its own, where Ctrl-C reaches every process of it."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.execve(command[0], command, environ)
-    try:
-        yield pid, fd
-    finally:
-        os.close(fd)
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-
 def test_control_c_in_a_terminal_ends_live_cleanly() -> None:
     """Every process hears it, and none answers with a traceback."""
     port = free_port()
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "COMET_BIND": f"127.0.0.1:{port}"}
-    with terminal([sys.executable, "-m", "comet", "live", "--", "echo", "hello"], environ) as (pid, fd):
+    with terminal([sys.executable, "-m", "comet", "live", "--every", "1", "--", "echo", "hello"], environ) as (pid, fd):
         until(lambda: _answers(f"http://127.0.0.1:{port}/channels/live/latest"), seconds=20)
         os.write(fd, b"\x03")
         said = b"".join(iter(lambda: _read(fd), b"")).decode()
@@ -214,6 +198,55 @@ def _read(fd: int) -> bytes:
         return b""  # the terminal's other end is closed
 
 
+# live, line by line
+
+
+def test_a_command_that_streams_is_shown_line_by_line_and_ends_the_server(tmp_path: Path) -> None:
+    """Who comes late has what was printed, everybody has the last line, and all streams end properly."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    command = f"printf 'one\\n\\033[31mtwo\\n'; cat {gate}; echo three"
+    with Typed("live", "--", "sh", "-c", command) as server:
+        until(lambda: "two" in server.get("/channels/live/latest").text)
+        with (
+            server.get("/channels/live/text", stream=True) as text,
+            server.get("/channels/live.page/ndjson", stream=True) as page,
+        ):
+            gate.write_text("")
+            assert text.content == b"one\ntwo\nthree\n"
+            lines = [json.loads(line) for line in page.content.splitlines() if line.strip()]
+        assert server.wait() == 0
+        assert server.log().count("\n") == 2
+    *shown, end = [line["data"] for line in lines if "data" in line]
+    red = r'<span style="color:var\(--c1,#\w{6}\)">'
+    assert re.fullmatch(rf"<div>one</div>\n<div>{red}two</span></div>\n<div>{red}three</span></div>", "\n".join(shown))
+    assert end == '<div class="end">sh has ended.</div>'
+    assert lines[-1] == {"closed": "live.page"}
+
+
+def test_a_command_that_fails_is_the_end_of_live_with_its_status() -> None:
+    """One sentence, and status 1; the page has it, too."""
+    done = typed("live", "--", "sh", "-c", "exit 3", bind=f"127.0.0.1:{free_port()}")
+    assert (done.returncode, done.stderr) == (1, "comet: sh has ended with status 3.\n")
+
+
+def test_a_command_that_has_ended_before_anybody_looked() -> None:
+    """The line says what would be right for such a one."""
+    done = typed("live", "--append", "--", "true", bind=f"127.0.0.1:{free_port()}")
+    assert done.returncode == 0
+    assert done.stderr == "comet: the command has ended before anybody looked; --every 1 runs it again and again.\n"
+
+
+def test_a_command_that_prints_without_end_is_kept_within_bounds() -> None:
+    """A thousand lines are kept for who comes later; and the server answers."""
+    with Typed("live", "--", "yes", "and so on", drain_seconds=0) as server:
+        until(lambda: server.get("/channels/live/info").json().get("stored") == 1000)
+        (first, *_), *_ = [server.get("/channels/live/poll").json()["updates"]]
+        assert first["data"] == "and so on"
+        server.signal(signal.SIGINT)
+        assert server.wait() == 0
+
+
 # What goes wrong.
 
 
@@ -223,6 +256,10 @@ WRONG = [
     (["live", "--every", "0", "--", "df"], "comet: --every 0 is not a pace: it takes 0.05 to 86400 seconds."),
     (["live", "--every", "nan", "--", "df"], "comet: --every nan is not a pace: it takes 0.05 to 86400 seconds."),
     (["live", "--every", "soon", "--", "df"], "Error: Invalid value for '--every': 'soon' is not a valid float."),
+    (
+        ["live", "--every", "1", "--append", "--", "df"],
+        "comet: --append runs the command once, and --every again and again: take one of them.",
+    ),
     (["live"], "Error: Missing argument 'COMMAND...'."),
     (["serve", "now"], "Error: Got unexpected extra argument (now)"),
     (["sevre"], "Error: No such command 'sevre'."),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 
 import click
 
+from ..core.errors import BadRequest
+from ..core.update import check_channel
 from ..doctor import report, verdicts
 from ..doctor.examination import Question, examine
 from ..doctor.talk import Target, Unreachable
@@ -31,16 +34,15 @@ def doctor(url: str, channel: str, seconds: float | None, token: str, origin: st
 
         python -m comet doctor https://push.example.org
     """
+    key = os.environ.get("COMET_PUBLISH_KEY", "").partition(",")[0].strip()
+    for name, text in (("COMET_PUBLISH_KEY", key), ("--token", token), ("--origin", origin)):
+        if not re.fullmatch(r"[!-~]*", text):
+            fail(f"{name} has characters in it that no header can carry.", WRONG)
     try:
-        question = Question(
-            Target.of(url),
-            channel=channel,
-            seconds=seconds,
-            key=os.environ.get("COMET_PUBLISH_KEY", "").partition(",")[0].strip(),
-            token=token,
-            origin=origin,
-        )
-    except ValueError as error:
+        if channel:
+            check_channel(channel)
+        question = Question(Target.of(url), channel, seconds, key, token, origin)
+    except (ValueError, BadRequest) as error:
         fail(str(error), WRONG)
     if seconds is not None and not 1 <= seconds <= 3600:
         fail(f"--seconds {seconds:g} is no time to watch: it takes 1 to 3600.", WRONG)

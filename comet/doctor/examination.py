@@ -183,7 +183,8 @@ class _Examination:
                 if reader.status == 200:
                     left = published + self.seen.patience - time.monotonic()
                     came = reader.came(mark, left)
-                    times.append(None if came is None else max(0.0, came - published))
+                    if came is not None or reader.ended is None:  # what was cut held nothing back
+                        times.append(None if came is None else max(0.0, came - published))
         return late, ""
 
     def _publish(self, name: str, data: bytes) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -46,7 +47,8 @@ class Target:
             host, port = parts.hostname, parts.port
         except ValueError as error:
             raise ValueError(f"{url[:100]!r} is not a URL: {error}.") from error
-        if parts.scheme not in ("http", "https") or not host or not url.isascii() or parts.query or parts.fragment:
+        plain = re.fullmatch(r"[!-~]+", url) and not parts.query and not parts.fragment
+        if parts.scheme not in ("http", "https") or not host or not plain:
             raise ValueError(
                 f"{url[:100]!r} is not the URL of a server: it takes one such as https://push.example.org."
             )

@@ -50,7 +50,7 @@ def server(seen: Seen) -> Verdict | None:
         who = health.headers.get("server", "")
         return Verdict(OK, f"answers in {_ms(health.seconds)}" + (f"; in front of it: {who}" if _is_proxy(who) else ""))
     if 300 <= health.status < 400:
-        there = health.headers.get("location", "somewhere else")
+        there = health.headers.get("location", "somewhere else").removesuffix("/healthz")
         return Verdict(
             WRONG, f"a redirect ({health.status})", "stranger", f"{seen.url} leads to {there}: examine that."
         )

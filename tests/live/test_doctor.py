@@ -56,6 +56,12 @@ BROKEN = {
     "duplicate CORS": (f"{SOUND} add_header Access-Control-Allow-Origin *;", "other site", "cors twice"),
 }
 
+#: What has a time-out of a second then.
+IMPATIENT: list[tuple[type[proxies.Proxy], dict[str, str]]] = [
+    (proxies.HAProxy, {"timeout server 1h": "timeout server 1s"}),
+    (proxies.Caddy, {"dial_timeout 2s": "dial_timeout 2s\nread_timeout 1s"}),
+]
+
 ORIGIN = "https://app.example"
 
 
@@ -128,6 +134,9 @@ def found(server: Server) -> Iterator[dict[str, Examined]]:
         for kind in (proxies.Nginx, proxies.HAProxy, proxies.Caddy):
             proxy = stack.enter_context(kind(server.port))
             started[kind.name] = Doctor(proxy.url, *site, **key, SSL_CERT_FILE=proxy.certificate)
+        for kind, changes in IMPATIENT:
+            proxy = stack.enter_context(kind(server.port, **changes))
+            started[f"impatient {kind.name}"] = Doctor(proxy.url, *site, SSL_CERT_FILE=proxy.certificate)
         usual = stack.enter_context(Server())
         nginx = stack.enter_context(Nginx(usual.port, f"{SOUND} proxy_read_timeout 5s;"))
         started["5 seconds"] = Doctor(nginx.url)
@@ -160,6 +169,14 @@ def test_a_fault_is_found_and_no_other(found: dict[str, Examined], broken: str) 
     assert done.faults == {check: fault}
     assert done.check(check)["change"]["nginx"]
     assert (done.status, done.errors, done.document["ok"]) == (1, "", False)
+
+
+@pytest.mark.parametrize("proxy", ["haproxy", "caddy"])
+def test_an_impatient_proxy(found: dict[str, Examined], proxy: str) -> None:
+    """Its time-out is found, whatever it is called."""
+    done = found[f"impatient {proxy}"]
+    assert done.faults == {"silence": "cut"}
+    assert done.status == 1
 
 
 def test_two_faults_at_once(found: dict[str, Examined]) -> None:
@@ -251,10 +268,28 @@ def test_a_server_that_can_not_be_reached(server: Server) -> None:
 
 def test_how_long_to_watch(server: Server) -> None:
     """So long, and not longer: what takes more is not measured, and the status is that of what was."""
-    refused, done = Doctor(server.url, "--seconds", "0"), examined(server.url, "--json", "--seconds", "1")
+    server.publish("orders", "before")
+    done = examined(server.url, "--json", "--seconds", "1", "--channel", "orders")
     assert "watched for 1 s only, and a heartbeat takes 2" in done.check("silence")["seen"]
     assert done.status == 0
-    assert refused.end().errors == "comet: --seconds 0 is no time to watch: it takes 1 to 3600.\n"
+    assert server.get("/channels/orders/info").json()["stored"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--seconds", "0"], "--seconds 0 is no time to watch: it takes 1 to 3600."),
+        (["--channel", "a/b"], "'a/b' is not a channel name: "),
+        (["--token", "a\nb"], "--token has characters in it that no header can carry."),
+        (["--origin", "https://bücher.example"], "--origin has characters in it that no header can carry."),
+    ],
+    ids=["seconds", "channel", "token", "origin"],
+)
+def test_what_can_not_be_right_is_refused(arguments: list[str], sentence: str) -> None:
+    """In one sentence, with the exit status 2, before anything is asked for."""
+    done = examined("http://push.example", *arguments)
+    assert (done.status, done.said, done.errors.count("\n")) == (2, "", 1)
+    assert done.errors.startswith(f"comet: {sentence}")
 
 
 def test_on_a_terminal_it_says_how_far_it_is(server: Server) -> None:

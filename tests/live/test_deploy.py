@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -14,6 +16,7 @@ from comet.core.wire import WIRES
 from tests.live import http2, raw
 from tests.live.proxies import Caddy, HAProxy, Nginx, Proxy
 from tests.live.server import Server
+from tests.live.sites import Site
 from tests.timing import until
 
 
@@ -30,8 +33,8 @@ BEATS = {
 #: Streams of one address that the server takes.
 MOST = 20
 
-#: Over HTTP/2 nginx holds a head back until a first byte follows it (its issue 864), and on these wires the first is that
-#: of an update or a heartbeat.
+#: Over HTTP/2 nginx holds a head back until a first byte follows it (its issue 864), and on these wires that is the
+#: first of an update or a heartbeat.
 HELD_BACK = {("nginx", "2", "ndjson"), ("nginx", "2", "text")}
 
 
@@ -268,3 +271,114 @@ def test_plain_http_is_sent_to_https(proxy: Proxy) -> None:
     assert answer.status_code in (301, 308)
     assert answer.headers["Location"].startswith("https://localhost")
     assert answer.headers["Location"].endswith("/channels/a/sse?last=1")
+
+
+class Load:
+    """Three who read, publish and follow a channel through a proxy, until told to stop. ``read`` has what came."""
+
+    def __init__(self, server: Server, proxy: Proxy) -> None:
+        self.server, self.proxy = server, proxy
+        self.channel = f"load-{proxy.name}"
+        self.read: list[int] = []
+        self.published = ["the first"]
+        self.seen: list[str] = []
+        self.stopped = threading.Event()
+        self._threads = [threading.Thread(target=work) for work in (self._reads, self._publishes, self._follows)]
+
+    def __enter__(self) -> Load:
+        self.cursor = self.server.publish(self.channel, "before")["id"]
+        self.server.publish(self.channel, self.published[0])
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _asking(self) -> Callable[..., requests.Response]:
+        session = requests.Session()
+        where = f"{self.proxy.url}/channels/{self.channel}"
+        return lambda method, path="", **more: session.request(
+            method, where + path, verify=self.proxy.certificate, timeout=20, **more
+        )
+
+    def _reads(self) -> None:
+        ask = self._asking()
+        while not self.stopped.wait(0.01):
+            self.read.append(ask("GET", "/latest").status_code)
+
+    def _publishes(self) -> None:
+        ask, number = self._asking(), 0
+        while not self.stopped.wait(0.01):
+            number += 1
+            headers = {**self.server.auth, "Idempotency-Key": str(number)}
+            # Whoever is refused by a worker that stops, or hears nothing, says the same again.
+            until(partial(self._is_taken, ask, str(number), headers))
+            self.published.append(str(number))
+        self.server.publish(self.channel, "the last")
+        self.published.append("the last")
+
+    def _is_taken(self, ask: Callable[..., requests.Response], data: str, headers: dict[str, str]) -> bool:
+        return ask("POST", data=data, headers=headers).status_code in (200, 201)
+
+    def _follows(self) -> None:
+        ask = self._asking()
+        while self.seen[-1:] != ["the last"]:
+            answer = ask("GET", "/poll", params={"since": self.cursor})
+            if answer.status_code in (502, 503):
+                continue  # a worker that stops says so, and every client comes back
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["gap"] is None
+            self.cursor = answer.json()["cursor"]
+            self.seen += [update["data"] for update in answer.json()["updates"]]
+
+
+def test_a_reload_loses_nothing_behind_a_proxy() -> None:
+    """Whoever asks while the workers are exchanged is answered, and whoever follows gets everything, once."""
+    server = Server(workers=2, broker="sqlite:///log.db", drain_seconds=1, history=100_000, trusted_proxies="127.0.0.1")
+    with server, ExitStack() as stack:
+        loads = [stack.enter_context(Load(server, stack.enter_context(proxy(server.port)))) for proxy in PROXIES]
+        until(lambda: all(len(load.seen) > 5 for load in loads), seconds=20)
+        old = set(server.workers())
+        server.signal(signal.SIGHUP)
+        until(lambda: not old & set(server.workers()) and len(server.workers()) == 2, seconds=40)
+        counts = [len(load.seen) for load in loads]
+        until(lambda: all(len(load.seen) > count + 5 for load, count in zip(loads, counts, strict=True)), seconds=20)
+    for load in loads:
+        assert load.seen == load.published
+        assert set(load.read) == {200}, load.proxy.name
+
+
+def test_a_full_server_answers_through_haproxy() -> None:
+    """Health checks have it sent nothing, if another is ready; it is not: so it tells an EventSource when to come back,
+    which would give up for good on what HAProxy says."""
+    with Server(max_streams=1) as server, HAProxy(server.port, **{"inter 2s": "inter 100ms"}) as proxy:
+        with Client(proxy, "2") as client:
+            until(lambda: proxy.states()["one"])
+            client.get("/channels/x/sse").head()
+            until(lambda: not proxy.states()["one"])
+            answer = client.get("/channels/x/sse", "Accept: text/event-stream").answer()
+            assert (answer.status, answer.body[:6]) == (200, b"retry:")
+        until(lambda: proxy.states()["one"])
+
+
+CHALLENGE = "/.well-known/acme-challenge/token"
+
+
+def test_a_certificate_is_renewed_through_nginx(server: Server) -> None:
+    """What the authority asks for by plain HTTP is read from the folder where certbot lays it."""
+    with Nginx(server.port) as proxy:
+        file = proxy.path(f"www{CHALLENGE}")
+        file.parent.mkdir(parents=True)
+        file.write_text("answer")
+        assert requests.get(f"http://localhost:{proxy.plain}{CHALLENGE}", timeout=10).text == "answer"
+
+
+def test_a_certificate_is_renewed_through_haproxy(server: Server) -> None:
+    """What the authority asks for by plain HTTP is answered by certbot, at a port of its own."""
+    with Site() as certbot:
+        certbot.answers[CHALLENGE] = 200, {}, b"answer"
+        with HAProxy(server.port, **{"server certbot .*": f"server certbot {certbot.origin[7:]}"}) as proxy:
+            assert requests.get(f"http://localhost:{proxy.plain}{CHALLENGE}", timeout=10).text == "answer"

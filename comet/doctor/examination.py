@@ -106,15 +106,21 @@ class _Examination:
 
     def run(self) -> Seen:
         silence = self._read(f"{self.silent}/sse?envelope=1&last=0")
+        mute = self._read(f"{self.silent}/text?last=0")
         try:
             silence.wait(lambda: _heartbeat(silence) is not None, self.seen.patience)
             heartbeat = _heartbeat(silence)
             # A heartbeat may come late; and where none comes through there is no silence to watch.
             seconds = self.question.seconds or (3 * heartbeat + 1 if heartbeat else BLIND)
             self._measure(silence, heartbeat, seconds)
-            return replace(self.seen, silence=_silence(silence, heartbeat))
+            return replace(
+                self.seen,
+                silence=_silence(silence, heartbeat),
+                mute=_silence(mute, None) if mute.status == 200 else None,
+            )
         finally:
             silence.stop()
+            mute.stop()
             for name in self.published:
                 self.target.ask(f"/channels/{name}", method="DELETE", headers=self.question.writing)
 

@@ -105,6 +105,8 @@ class Seen:
     #: Whether updates were published: empty if so, else why not.
     unpublished: str = ""
     silence: Silence | None = None
+    #: The same on a wire that has no heartbeats.
+    mute: Silence | None = None
     poll: Poll | None = None
     long_url: Sized | None = None
     long_field: Sized | None = None

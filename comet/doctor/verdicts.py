@@ -212,21 +212,34 @@ def silence(seen: Seen) -> Verdict | None:
     if found.heartbeat is None:
         return Verdict(UNKNOWN, "nothing came through")
     if found.ended is None:
+        if seen.mute is not None and seen.mute.ended is not None:
+            return _cut_without_heartbeats(seen, seen.mute.ended, found.heartbeat)
         return _lives(found.watched, found.heartbeat, len(found.beats))
     if found.goodbye:
         return Verdict(UNKNOWN, f"comet has ended the stream after {found.ended:.1f} s: it stops or reloads")
-    after = f"{found.ended:.1f} s"
     if not found.beats:
-        sentence = (
-            f"The path cuts a silent stream after {after}; comet is silent for up to {found.heartbeat:g} s "
-            f"(COMET_HEARTBEAT).{_poll_too(seen)}"
-        )
-        return Verdict(WRONG, f"cut after {after} of silence", "cut", sentence)
+        return _cut(seen, found.ended, found.heartbeat)
     sentence = (
-        f"The path ended a stream after {after} although heartbeats came through: "
+        f"The path ended a stream after {found.ended:.1f} s although heartbeats came through: "
         "it allows an answer no more time than that, however much is written."
     )
-    return Verdict(WRONG, f"ended after {after}", "lifetime", sentence)
+    return Verdict(WRONG, f"ended after {found.ended:.1f} s", "lifetime", sentence)
+
+
+def _cut(seen: Seen, after: float, heartbeat: float) -> Verdict:
+    sentence = (
+        f"The path cuts a silent stream after {after:.1f} s; comet is silent for up to {heartbeat:g} s "
+        f"(COMET_HEARTBEAT).{_poll_too(seen)}"
+    )
+    return Verdict(WRONG, f"cut after {after:.1f} s of silence", "cut", sentence)
+
+
+def _cut_without_heartbeats(seen: Seen, after: float, heartbeat: float) -> Verdict:
+    sentence = (
+        f"The path cuts a silent stream after {after:.1f} s. Most wires have heartbeats, every {heartbeat:g} s here; "
+        f"but text and multipart have none.{_poll_too(seen)}"
+    )
+    return Verdict(WRONG, f"cut after {after:.1f} s without heartbeats", "cut", sentence)
 
 
 def _lives(watched: float, heartbeat: float, beats: int) -> Verdict:

@@ -30,6 +30,7 @@ SOUND = Seen(
         Stream("sse", packed=True, late=LATE),
     ),
     silence=Silence(46.0, heartbeat=15.0, beats=(15.0, 30.0, 45.0)),
+    mute=Silence(46.0),
     poll=Poll(25.0, Answer(200, 25.0, headers={"comet-cursor": "k3f9tq2m-1"})),
     long_url=Sized(2100, Answer(400, 0.01, headers=OURS)),
     long_field=Sized(4096, HEALTH),
@@ -86,6 +87,11 @@ ROWS: list[tuple[dict[str, object], str, str, str, str]] = [
         {"streams": (Stream("sse", status=401, problem="orders is private."), TEXT)},
         *("streams", UNKNOWN, "", "no stream of sse: orders is private."),
     ),
+    (
+        {"mute": Silence(20.0, ended=20.0), "poll": Poll(25.0, Answer(504, 20.0))},
+        *("silence", WRONG, "cut", "after 20.0 s. Most wires have heartbeats, every 15 s here; but text and multipart"),
+    ),
+    ({"mute": Silence(20.0, ended=20.0), "silence": CUT}, "silence", WRONG, "cut", "after 5.0 s; comet is silent"),
     ({"silence": replace(FIRST_SILENCE, together=True)}, "streams", WRONG, "buffering", "several heartbeats"),
     (
         {"streams": (Stream("sse"),), "unpublished": "COMET_PUBLISH_KEY is not set here."},

@@ -40,6 +40,15 @@ ADVICE: dict[str, Advice] = {
             CADDY: "it holds nothing back by itself: no response_buffers, no encode",
         },
     ),
+    "refused": Advice(
+        "Let GET /channels/… through to comet, some ten at the same time from one address: the proxy's log says who "
+        "refuses it.",
+        {
+            NGINX: "no limit_conn, limit_req, deny or auth_basic in the way",
+            HAPROXY: "no http-request deny, and a maxconn that is large enough",
+            CADDY: "no other handler that takes /channels/*",
+        },
+    ),
     "packing": Advice(
         "Let nothing compress streams, or let it flush after each piece.",
         {

@@ -284,9 +284,11 @@ def _stream(wire: str, packed: bool, reader: Reader, late: list[float | None]) -
 
 
 def _problem(reader: Reader) -> str:
-    """Why there is no stream."""
-    if reader.status in (0, 200):
+    """Why there is no stream; empty: there is one, or it has not even a head."""
+    if reader.status == 200 or (reader.status == 0 and (reader.ended is None or reader.ended >= reader.patience)):
         return ""
+    if reader.status == 0:
+        return "the connection was closed without an answer."
     return _detail(reader.text.decode("utf-8", "replace")) or f"it was answered {reader.status}."
 
 

@@ -169,6 +169,7 @@ class Reader:
         self.pieces: list[tuple[float, bytes]] = []
         self.text = b""
         self._marks: dict[bytes, float | None] = {}
+        self.patience = patience
         self._target, self._path, self._asked = target, path, dict(headers)
         self._connection = target.connection(patience)
         self._sock: socket.socket | None = None

@@ -118,9 +118,9 @@ def ready(seen: Seen) -> Verdict | None:
 def buffering(seen: Seen) -> Verdict | None:
     """Whether a stream comes as it is written, when nothing packs it."""
     plain = [stream for stream in seen.streams if not stream.packed]
-    refused = _refused(plain)
-    if refused is not None:
-        return refused
+    refused = [stream for stream in plain if stream.problem]
+    if not plain or refused:
+        return _no_streams(plain, refused)
     held = [stream for stream in plain if _is_held(stream, seen)]
     if held:
         sentence = (
@@ -138,9 +138,8 @@ def packing(seen: Seen) -> Verdict | None:
     """Whether a stream comes as it is written to those who take gzip: all browsers."""
     plain = [stream for stream in seen.streams if not stream.packed]
     packed = [stream for stream in seen.streams if stream.packed]
-    refused = _refused(packed)
-    if refused is not None:
-        return refused
+    if not packed or any(stream.problem for stream in seen.streams):
+        return Verdict(UNKNOWN, "no streams to look at")
     if any(_is_held(stream, seen) for stream in plain):
         return Verdict(UNKNOWN, "streams are held back without it, too")
     held = [stream for stream in packed if _is_held(stream, seen)]
@@ -158,12 +157,18 @@ def packing(seen: Seen) -> Verdict | None:
     return Verdict(verdict.state, f"{verdict.seen}; {_names(squeezed)}: compressed piece by piece")
 
 
-def _refused(streams: list[Stream]) -> Verdict | None:
-    """What is said where there were no streams to look at."""
-    if not streams:
-        return Verdict(UNKNOWN, "no streams were opened")
-    refused = next((stream for stream in streams if stream.status not in (0, 200)), None)
-    return None if refused is None else Verdict(UNKNOWN, f"no stream of {refused.wire}: {refused.problem}")
+def _no_streams(streams: list[Stream], refused: list[Stream]) -> Verdict:
+    """What is said where there are no streams to look at."""
+    foreign = [stream for stream in refused if not stream.ours]
+    if foreign:
+        sentence = (
+            f"The path lets streams not pass: of {_names(foreign[:1])} {foreign[0].problem} "
+            f"So it was on {_count(foreign, streams)}: {_names(foreign)}; comet has not said that."
+        )
+        return Verdict(WRONG, f"refused: {len(foreign)} of {len(streams)}", "refused", sentence)
+    if refused:
+        return Verdict(UNKNOWN, f"comet gives no stream of {refused[0].wire}: {refused[0].problem}")
+    return Verdict(UNKNOWN, "no streams were opened")
 
 
 def _is_held(stream: Stream, seen: Seen) -> bool:

@@ -85,7 +85,15 @@ ROWS: list[tuple[dict[str, object], str, str, str, str]] = [
     ({"streams": (Stream("sse", late=(0.1, 2.5)),), "patience": 9.0}, "streams", OK, "", "within 2500 ms"),
     (
         {"streams": (Stream("sse", status=401, problem="orders is private."), TEXT)},
-        *("streams", UNKNOWN, "", "no stream of sse: orders is private."),
+        *("streams", UNKNOWN, "", "comet gives no stream of sse: orders is private."),
+    ),
+    (
+        {"streams": (Stream("sse", status=503, ours=False, problem="it was answered 503."), TEXT)},
+        *("streams", WRONG, "refused", "of sse it was answered 503. So it was on 1 of 2 streams: sse"),
+    ),
+    (
+        {"streams": (TEXT, Stream("sse", packed=True, status=503, ours=False, problem="it was answered 503."))},
+        *("streams, gzip", UNKNOWN, "", "no streams to look at"),
     ),
     (
         {"mute": Silence(20.0, ended=20.0), "poll": Poll(25.0, Answer(504, 20.0))},

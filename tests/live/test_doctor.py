@@ -54,6 +54,7 @@ BROKEN = {
         SOUND + "} client_header_buffer_size 512; large_client_header_buffers 4 1k; location /unused {",
         *("long heads", "heads"),
     ),
+    "a wall": (SOUND + "} location ~ /text$ { return 403;", "streams", "refused"),
     "small bodies": (f"{SOUND} client_max_body_size 128k;", "large bodies", "bodies"),
     "duplicate CORS": (f"{SOUND} add_header Access-Control-Allow-Origin *;", "other site", "cors twice"),
 }

@@ -17,12 +17,12 @@ export function attempt(env, open, request, line) {
   let fruitless = 0; // how often the browser has begun anew by itself since the last sign
   let patience = 0;
   let deadline, timer;
-  let close = () => {};
+  let connection = null;
 
   const stop = () => {
     on = false;
     env.clearTimeout(timer);
-    close();
+    if (connection) connection.close();
   };
   const over = (how) => {
     stop();
@@ -70,10 +70,11 @@ export function attempt(env, open, request, line) {
   });
 
   wait(OPENING);
-  close = open(env, request, told);
+  connection = open(env, request, told);
   return {
     stop,
-    /** Look whether it has been silent for too long: a timer may have slept. True if it goes on. */
-    check: () => fruitless === 0 && (env.now() < deadline || (over({ silent: true }), true)),
+    /** Look whether it has ended, or been silent for too long: a timer may have slept. True if it goes on. */
+    check: () =>
+      fruitless === 0 && connection.readyState !== 2 && (env.now() < deadline || (over({ silent: true }), true)),
   };
 }

@@ -1,3 +1,5 @@
+const OF_THE_DOCUMENT = ["visibilitychange", "freeze", "resume"];
+
 /** The browser, as far as the client needs it. Functions of a window want to be called on it. */
 export const browser = {
   EventSource: window.EventSource,
@@ -14,6 +16,6 @@ export const browser = {
   storage: () => window.sessionStorage,
   hidden: () => document.visibilityState === "hidden",
   listen(name, told) {
-    (name === "visibilitychange" ? document : window).addEventListener(name, told);
+    (OF_THE_DOCUMENT.indexOf(name) < 0 ? window : document).addEventListener(name, told);
   },
 };

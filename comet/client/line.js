@@ -6,7 +6,8 @@ import { preference } from "./preference.js";
 /**
  * @typedef {{base: string, names: string[], since?: string, last?: number, token?: string, credentials?: boolean,
  *   once?: boolean}} Request what is asked for; `once`: one answer is enough
- * @typedef {(env: any, request: Request, on: any) => () => void} Transport opens, and returns how to close
+ * @typedef {(env: any, request: Request, on: any) => {close(): void, readyState?: number}} Transport opens, and returns
+ *   what can be closed; a `readyState` of 2 says that the browser has done so
  */
 
 /** Refusals that no later attempt will change: the names are wrong, or too long. */
@@ -101,7 +102,7 @@ export function line(env, options, sink) {
         },
         () => on.over({}),
       );
-    return () => {};
+    return { close() {} };
   };
 
   const running = {

@@ -37,5 +37,5 @@ export function ndjson(env, request, on) {
       return read(response.body.getReader());
     })
     .catch(() => on.over({}));
-  return () => abort.abort();
+  return { close: () => abort.abort() };
 }

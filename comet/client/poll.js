@@ -54,5 +54,5 @@ export function poll(env, request, on) {
   };
 
   ask();
-  return () => abort.abort();
+  return { close: () => abort.abort() };
 }

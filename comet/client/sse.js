@@ -27,5 +27,5 @@ export function sse(env, request, on) {
     if (source.readyState === 2) on.over({});
     else on.waiting();
   };
-  return () => source.close();
+  return source;
 }

@@ -153,6 +153,10 @@ class NDJSON(Wire):
     name = "ndjson"
     content_type = "application/x-ndjson"
 
+    def opening(self, cursor: Cursor, retry: int) -> bytes:
+        # Firefox gives a script nothing of an answer, not even its head, before the first byte of its body.
+        return self.heartbeat(None)
+
     def update(self, update: Update) -> bytes:
         return self.json(update) + b"\n"
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { line } from "../../comet/client/line.js";
+import { subscriber } from "../../comet/client/subscribe.js";
 import { World, id, settled, update } from "./world.mjs";
 
 function begin(options = {}, world = new World()) {
@@ -366,6 +367,22 @@ test("While the page is put away there is no connection; then it goes on.", asyn
   assert.equal(query(world.source.url).since, id(7));
   world.source.beat(7);
   assert.deepEqual(told.states, ["live", "offline", "live"]);
+});
+
+test("A page that begins to be left, and stays: what the browser has ended without a word goes on, anything else is left alone.", async () => {
+  const world = new World();
+  const told = [];
+  subscriber(world.env, "http://x")("a", { onupdate: (each) => told.push(each.data) });
+  world.source.beat(7);
+  world.heard.beforeunload();
+  await world.pass(2000);
+  assert.equal(world.sources.length, 1);
+  world.heard.beforeunload();
+  world.source.close();
+  await world.pass(1000);
+  assert.deepEqual([world.sources.length, world.open, query(world.source.url).since], [2, 1, id(7)]);
+  world.source.update(8);
+  assert.deepEqual(told, ["8"]);
 });
 
 test("Who is woken looks at once, instead of waiting for the browser, a pause, or a timer that has slept.", async () => {

@@ -98,21 +98,23 @@ test("The tab that leads is closed: another one leads, and nothing is lost.", as
   assert.ok(rest.every((each) => each.sub.state === "live"));
 });
 
-test("The tab that leads falls asleep by the rules: it gives up its place, and comes back as one of the others.", async () => {
-  const browser = new Browser();
-  const all = await eight(browser);
-  const leader = all.find((each) => each.tab.connections.size);
-  leader.tab.heard.pagehide();
-  assert.deepEqual([leader.tab.connections.size, leader.tab.channels.size, leader.sub.state], [0, 0, "offline"]);
-  browser.publish("all");
-  await browser.pass(5000);
-  leader.tab.heard.pageshow();
-  browser.publish("all");
-  await browser.pass(5000);
-  hasAll(browser, ...all);
-  assert.equal(browser.streams.length, 1);
-  assert.equal(leader.sub.state, "live");
-});
+for (const [asleep, awake] of [["pagehide", "pageshow"], ["freeze", "resume"]]) {
+  test(`The tab that leads is told of its ${asleep}: it gives up its place, and comes back as one of the others.`, async () => {
+    const browser = new Browser();
+    const all = await eight(browser);
+    const leader = all.find((each) => each.tab.connections.size);
+    leader.tab.heard[asleep]();
+    assert.deepEqual([leader.tab.connections.size, leader.tab.channels.size, leader.sub.state], [0, 0, "offline"]);
+    browser.publish("all");
+    await browser.pass(5000);
+    leader.tab.heard[awake]();
+    browser.publish("all");
+    await browser.pass(5000);
+    hasAll(browser, ...all);
+    assert.equal(browser.streams.length, 1);
+    assert.equal(leader.sub.state, "live");
+  });
+}
 
 test("The tab that leads is frozen without a word: its place is taken, and when it thaws it follows.", async () => {
   const browser = new Browser();

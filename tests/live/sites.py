@@ -12,7 +12,7 @@ class Site:
     """Pages of another origin."""
 
     def __init__(self) -> None:
-        self.pages: dict[str, bytes] = {}
+        self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self.origin = f"http://127.0.0.1:{self._server.server_port}"
@@ -28,21 +28,30 @@ class Site:
 
     def page(self, body: str, *, head: str = "") -> str:
         """Publish a page; return its address."""
-        path = f"/{len(self.pages)}"
-        self.pages[path] = f'<!doctype html><meta charset="utf-8"><title>a page</title>{head}<body>{body}'.encode()
+        text = f'<!doctype html><meta charset="utf-8"><title>a page</title>{head}<body>{body}'
+        return self.answer(200, {"Content-Type": "text/html; charset=utf-8"}, text.encode())
+
+    def answer(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> str:
+        """Say what is answered at an address of its own, and return that."""
+        path = f"/{len(self.answers)}"
+        self.answers[path] = status, headers or {}, body
         return self.origin + path
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        pages = self.pages
+        answers = self.answers
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                page = pages.get(self.path)
-                self.send_response(200 if page else 404)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
-                self.send_header("Content-Length", str(len(page or b"")))
+                status, headers, body = answers.get(self.path, (404, {}, b""))
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                if status != 204:
+                    self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(page or b"")
+                self.wfile.write(body)
+
+            do_POST = do_GET
 
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""

@@ -94,7 +94,7 @@ def subscribers(server: Server, channel: str) -> int:
 def test_what_is_ready_together(server: Server) -> None:
     """The lines of a batch go out as one chunk."""
     with Connection(server) as stream:
-        stream.get("/channels/together/ndjson").head()
+        stream.get("/channels/together/text").head()
         lines = [json.dumps({"channel": "together", "data": f"update-{number}"}) for number in range(50)]
         body = "\n".join(lines).encode()
         with Connection(server) as publisher:

@@ -409,7 +409,7 @@ def test_nothing_to_tell(client: Client) -> None:
             "sse?envelope=1",
             rb'id: [0-9a-z]+-0\nretry: (2\d{3}|3\d{3}|4000)\nevent: comet.beat\ndata: {"heartbeat":60}\n\n',
         ),
-        ("ndjson", rb""),
+        ("ndjson", rb" "),
         ("text", rb""),
         ("multipart", rb"--comet-[0-9a-f]{32}\r\n"),
         ("html", rb"<!doctype html>.*<body>.*\n"),

@@ -274,6 +274,10 @@ class Controller:
         self._deliverer.stop()
         self.broker.stop()
 
+    def refuse(self) -> None:
+        """Take nobody in any more: this worker is about to drain."""
+        self.stopping = True
+
     def drain(self, seconds: float) -> None:
         """End all streams, evenly over ``seconds``, each with its goodbye. Blocks until then.
 

@@ -24,6 +24,7 @@ from gunicorn.errors import AppImportError
 from .core.errors import SettingsError
 from .reloading import guard
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
+from .stopping import announce
 from .tallies import lay_down, make_folder
 
 
@@ -126,7 +127,7 @@ def on_starting(server: Any) -> None:
             "and so may everybody else if a proxy on this machine forwards to %s.",
             settings.bind,
         )
-    _share(server.cfg)
+    announce(server, _share(server.cfg))
 
 
 def _check(cfg: Any) -> None:
@@ -140,11 +141,12 @@ def _check(cfg: Any) -> None:
         raise SettingsError(refuse_workers(cfg.workers))
 
 
-def _share(cfg: Any) -> None:
+def _share(cfg: Any) -> Path:
     """Make the folder of this server's workers, which may be another user's than this master is."""
     global _shared
     # Where gunicorn has its own small files: in memory, where the operator has chosen that.
     _shared = make_folder(cfg.worker_tmp_dir, cfg.uid, cfg.gid)
+    return _shared
 
 
 def when_ready(server: Any) -> None:

@@ -29,6 +29,7 @@ from .revocations import Revocations
 from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
 from .sources import make_trigger
 from .status import Status
+from .stopping import on_term
 from .tokens import Tokens
 from .triggers import Trigger
 from .triggers.flask_sse import FlaskSse
@@ -130,7 +131,9 @@ class Worker:
         if gunicorn_worker is not None:
             self._check(gunicorn_worker.cfg)
             self.status.expected = gunicorn_worker.cfg.workers
-            self._watcher = self._watcher or gevent.spawn(self._watch, gunicorn_worker)
+            if self._watcher is None:
+                self._watcher = gevent.spawn(self._watch, gunicorn_worker)
+                on_term(gunicorn_worker, shared, self.controller.refuse)
         if not self.started:
             self.started = True
             self._hub_thread, self._loop = _thread_id(), get_hub().loop
@@ -232,11 +235,14 @@ class Worker:
 
     def _watch(self, gunicorn_worker: Any) -> None:
         """Drain when gunicorn's worker is told to stop. It calls no hook then, and would kill the streams."""
-        while gunicorn_worker.alive:
+        while gunicorn_worker.alive and not self.controller.stopping:
             gevent.sleep(0.1)
         gevent.spawn(self.triggers.stop)  # beside the drain: a trigger may need its time
         gevent.sleep(0)
-        self.controller.drain(self.settings.drain_seconds)
+        try:
+            self.controller.drain(self.settings.drain_seconds)
+        finally:
+            gunicorn_worker.alive = False
         # Who takes no goodbye is cut, and who sends half a body: else the worker would wait until it is killed.
         self.peers.cut_all()
 

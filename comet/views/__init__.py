@@ -20,7 +20,7 @@ from . import (
     tokens,
     viewing,
 )
-from .current import worker
+from .current import end_connection, worker
 
 
 _HEADERS = "Last-Event-ID, Cache-Control, Authorization, Content-Type, Idempotency-Key, Comet-Event"
@@ -89,6 +89,8 @@ def finish(response: Response) -> Response:
         # The address is a secret: a page must not send it to the sites of its pictures.
         response.headers["Referrer-Policy"] = "no-referrer"
     _share(response)
+    if worker().controller.stopping:
+        end_connection()  # what is asked next is for another worker
     answers.watch(response)
     return response
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.brokers.redis_server import RedisServer
 from tests.live import wells
+from tests.live.clients import Subscriber, crowd
 from tests.live.publishers import in_background
 from tests.live.regulars import Author, Oracle, Throng
 from tests.live.server import Server
@@ -140,3 +141,48 @@ def test_triggers_are_handed_over_before_the_streams(broker: str) -> None:
 
 def number(server: Server) -> int:
     return int(server.file("steps.number").read_text() or 0)
+
+
+def ready(server: Server) -> int:
+    """What /readyz says over a connection of its own; 0: one that was reset while it waited for a worker."""
+    with server.connect() as sock:
+        try:
+            sock.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return int(sock.recv(1000)[9:12] or 0)
+        except ConnectionResetError:
+            return 0
+
+
+def test_a_server_that_stops_says_so_before_it_closes_its_port(broker: str) -> None:
+    """From the signal on /readyz is 503, as long as any stream is there; after that nobody is let in."""
+    with ExitStack() as stack:
+        server = serve(stack, broker, drain_seconds=3)
+        people = stack.enter_context(crowd())
+        streams = [people.add(Subscriber(server, "ndjson", "x", last=0)) for _ in range(20)]
+        people.until(lambda: all(stream.opened for stream in streams), what="the streams")
+        until(lambda: all(ready(server) == 200 for _ in range(8)), what="both workers")
+        server.signal(signal.SIGTERM)
+        until(lambda: ready(server) == 503, what="a worker that is not ready")
+        said = []
+        while people.members:
+            said.append(ready(server))
+            people.turn()
+        assert len(said) > 3
+        # Of two workers one may have heard of it a moment later, and the last stream may end while one asks.
+        assert set(said[3:-1]) <= {503}, said
+        assert server.wait() == 0
+        assert all(stream.response.complete for stream in streams)
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+
+
+def test_a_server_that_reloads_never_closes_its_port(broker: str) -> None:
+    """Whoever connects is let in, by a worker that goes or by one that has come; these are ready at once."""
+    with ExitStack() as stack:
+        server = serve(stack, broker, drain_seconds=1)
+        old, said = server.workers(), []
+        server.signal(signal.SIGHUP)
+        until(lambda: said.append(ready(server)) or renewed(server, old), seconds=30, what="new workers")
+        assert set(said) <= {200, 503, 0}
+        assert said.count(0) < len(said) / 2  # a connection that waits at a port that closes is reset by the kernel
+        assert {ready(server) for _ in range(10)} == {200}

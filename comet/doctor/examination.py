@@ -277,7 +277,7 @@ def _silence(silence: Reader, heartbeat: float | None) -> Silence:
 
 
 def _stream(wire: str, packed: bool, reader: Reader, late: list[float | None]) -> Stream:
-    encoding = reader.headers.get("content-encoding", "")
+    encoding = reader.headers.get("content-encoding", "").removeprefix("identity")
     return Stream(
         wire, packed, reader.status, reader.ours, reader.head, reader.first, encoding, tuple(late), _problem(reader)
     )

@@ -166,8 +166,11 @@ def _no_streams(streams: list[Stream], refused: list[Stream]) -> Verdict:
             f"So it was on {_count(foreign, streams)}: {_names(foreign)}; comet has not said that."
         )
         return Verdict(WRONG, f"refused: {len(foreign)} of {len(streams)}", "refused", sentence)
+    if refused and refused[0].status >= 500:
+        sentence = f"comet itself gives no streams now, and no proxy is to blame: {refused[0].problem}"
+        return Verdict(WRONG, f"{refused[0].status}", "not ready", sentence)
     if refused:
-        return Verdict(UNKNOWN, f"comet gives no stream of {refused[0].wire}: {refused[0].problem}")
+        return Verdict(UNKNOWN, f"comet gives none without --token, or another --channel: {refused[0].problem}")
     return Verdict(UNKNOWN, "no streams were opened")
 
 

@@ -85,7 +85,11 @@ ROWS: list[tuple[dict[str, object], str, str, str, str]] = [
     ({"streams": (Stream("sse", late=(0.1, 2.5)),), "patience": 9.0}, "streams", OK, "", "within 2500 ms"),
     (
         {"streams": (Stream("sse", status=401, problem="orders is private."), TEXT)},
-        *("streams", UNKNOWN, "", "comet gives no stream of sse: orders is private."),
+        *("streams", UNKNOWN, "", "none without --token, or another --channel: orders is private."),
+    ),
+    (
+        {"streams": (Stream("sse", status=503, problem="this server is full."),)},
+        *("streams", WRONG, "not ready", "comet itself gives no streams now, and no proxy is to blame: this server"),
     ),
     (
         {"streams": (Stream("sse", status=503, ours=False, problem="it was answered 503."), TEXT)},

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.live import proxies
+from tests.live.foreign import Foreign
 from tests.live.nginx import Nginx
 from tests.live.raw import Connection
 from tests.live.server import KEY, ROOT, Server, free_port
@@ -234,6 +235,18 @@ def test_healthz_tells_how_a_request_has_come(server: Server, version: str, head
 
 
 # Who may, and what is not comet.
+
+
+def test_an_app_that_has_comet_below_a_path() -> None:
+    """There it is found, under any configuration of gunicorn that can hold streams; elsewhere the path is missed."""
+    with Foreign("plain:app", "-k", "gevent", heartbeat=0.3) as app, Foreign("plain:app", "-k", "gthread") as threads:
+        doctors = [Doctor(url, "--json") for url in (f"{app.url}/comet", app.url, f"{threads.url}/comet")]
+        below, beside, thread = [doctor.end() for doctor in doctors]
+    assert {check["state"] for check in below.document["checks"]} == {"ok"}
+    assert "nothing is compressed" in below.check("streams, gzip")["seen"]
+    assert "If comet is mounted below a path, the URL needs it." in beside.check("comet")["sentence"]
+    assert thread.faults == {"streams": "not ready"}
+    assert "Start it with: gunicorn -k gevent" in thread.check("streams")["sentence"]
 
 
 def test_a_channel_of_ones_own_by_a_token() -> None:

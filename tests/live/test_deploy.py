@@ -33,9 +33,9 @@ BEATS = {
 #: Streams of one address that the server takes.
 MOST = 20
 
-#: Over HTTP/2 nginx holds a head back until a first byte follows it (its issue 864), and on these wires that is the
-#: first of an update or a heartbeat.
-HELD_BACK = {("nginx", "2", "ndjson"), ("nginx", "2", "text")}
+#: Over HTTP/2 nginx holds a head back until a first byte follows it (its issue 864), and on this wire that is the first
+#: of an update.
+HELD_BACK = {("nginx", "2", "text")}
 
 
 class Secure(raw.Connection):

@@ -42,22 +42,24 @@ def ask(to: Listening, method: str, path: str, body: bytes = b"", *headers: str)
         return connection.send("\r\n".join(lines).encode("latin-1") + body).end()
 
 
-def start(folder: Path, **settings: object) -> Server:
+def start(folder: Path, workers: int, **settings: object) -> Server:
     (folder / "comet.toml").write_text(PRIVATE)
-    return Server(config=folder / "comet.toml", **settings)
+    broker = f"sqlite:///{folder}/log.db" if workers > 1 else "memory"
+    return Server(config=folder / "comet.toml", workers=workers, broker=broker, **settings)
 
 
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=[1, 2], ids=["1 worker", "2 workers"])
+def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Neither a key nor COMET_OPEN."""
-    with start(tmp_path_factory.mktemp("closed"), publish_key=None) as server:
+    with start(tmp_path_factory.mktemp("closed"), request.param, publish_key=None) as server:
         yield server
 
 
-@pytest.fixture(scope="module", params=[None, KEY], ids=["no key", "a key"])
+@pytest.fixture(scope="module", params=[(None, 1), (KEY, 2)], ids=["no key, 1 worker", "a key, 2 workers"])
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """COMET_OPEN, alone and beside a key."""
-    with start(tmp_path_factory.mktemp("opened"), open=1, publish_key=request.param) as server:
+    key, workers = request.param
+    with start(tmp_path_factory.mktemp("opened"), workers, open=1, publish_key=key) as server:
         yield server
 
 

@@ -52,9 +52,12 @@ def start(**settings: Any) -> Server:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[1, 0], ids=["direct", "plain"])
+KINDS = {"direct": {}, "plain, 2 workers": {"direct_writes": 0, "workers": 2, "broker": "sqlite:///log.db"}}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with start(direct_writes=request.param, trusted_proxies="127.0.0.1") as running:
+    with start(trusted_proxies="127.0.0.1", **request.param) as running:
         yield running
 
 

@@ -16,8 +16,14 @@ pytestmark = pytest.mark.delivers
 @pytest.fixture(scope="module", params=[1, 2], ids=["1 worker", "2 workers"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     broker = f"sqlite:///{tmp_path_factory.mktemp('log')}/log.db" if request.param > 1 else "memory"
-    with Server(broker=broker, workers=request.param, history=1000) as running:
+    with Server(broker=broker, workers=request.param, history=1000, files={"comet.toml": CONFLATES}) as running:
         yield running
+
+
+CONFLATES = """
+[channels."newest"]
+conflate = true
+"""
 
 
 @pytest.mark.parametrize("wire", ["sse", "ndjson", "text"])
@@ -54,6 +60,25 @@ def test_a_picture_with_a_rate_is_the_newest(server: Server) -> None:
             break
     stream.close()
     assert body.count(b"<") <= 1 + 0.5 * (time.monotonic() - begun)
+
+
+@pytest.mark.parametrize("wire", ["sse", "ndjson"])
+def test_a_channel_that_conflates_has_the_newest(server: Server, wire: str) -> None:
+    """On a wire that has everything else; a channel beside it has all, in order."""
+    stream = server.get(f"/channels/newest,other/{wire}?last=0&rate=0.5", stream=True)
+    begun = time.monotonic()
+    for number in range(20):
+        server.publish("newest", f"<new {number}>")
+        server.publish("other", f"<old {number}>")
+    body = b""
+    for chunk in stream.raw.read_chunked():
+        body += chunk
+        if b"<old 19>" in body:
+            break
+    stream.close()
+    assert [body.count(b"<old %d>" % number) for number in range(20)] == [1] * 20
+    assert body.count(b"<new 19>") == 1
+    assert body.count(b"<new ") <= 1 + 0.5 * (time.monotonic() - begun)
 
 
 @pytest.mark.parametrize("rate", ["0", "0.01", "1001", "-1", "x", "", "1e2", "٣"])

@@ -288,6 +288,8 @@ class Load:
     def __enter__(self) -> Load:
         self.cursor = self.server.publish(self.channel, "before")["id"]
         self.server.publish(self.channel, self.published[0])
+        latest = f"/channels/{self.channel}/latest"
+        until(lambda: all(self.server.get(latest).ok for _ in range(20)), what="what every worker has come to know")
         for thread in self._threads:
             thread.start()
         return self

@@ -140,6 +140,7 @@ class Firefox(Browser):
         options = webdriver.FirefoxOptions()
         options.binary_location = str(shutil.which("firefox-esr"))
         options.page_load_strategy = "none"
+        options.accept_insecure_certs = True
         for argument in ("-headless", "-remote-allow-system-access", f"--width={size[0]}", f"--height={size[1]}"):
             options.add_argument(argument)
         options.set_preference("ui.systemUsesDarkTheme", int(dark))
@@ -162,6 +163,7 @@ class Chromium(Browser):
         options = webdriver.ChromeOptions()
         options.binary_location = str(shutil.which("chromium"))
         options.page_load_strategy = "none"
+        options.accept_insecure_certs = True
         for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
             options.add_argument(argument)
         options.add_argument(f"--window-size={size[0]},{size[1]}")

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from tests.jwts import SECRET, reader
+from tests.live import proxies
 from tests.live.browsers import Browser
 from tests.live.nginx import Nginx
 from tests.live.pages import Page, Tab, both
@@ -156,6 +157,44 @@ def test_a_proxy_that_buffers(server: Server, browsers: list[Browser]) -> None:
             page.until(lambda seen: seen["state"] == "live" and seen["lines"] == NUMBERS[-1:])
             assert page.look()["transports"] == ["poll"]
             page.close()
+
+
+ALL_AT_ONCE = """
+window.got = {sse: [], ndjson: [], poll: []};
+window.subs = [];
+const script = document.body.appendChild(document.createElement("script"));
+script.src = "/comet.js";
+script.onload = () => {
+  for (const transport of Object.keys(got)) {
+    const onupdate = (update) => got[transport].push(update.data);
+    subs.push(comet.subscribe(arguments[0], {transport, last: 0, onupdate}));
+  }
+};
+"""
+
+
+def test_http2(server: Server, browsers: list[Browser]) -> None:
+    """Through nginx as it is deployed, with TLS: all transports at once, on one connection of the browser."""
+    with proxies.Nginx(server.port, **{r"\$request_time": "$request_time by $connection"}) as nginx:
+        for browser in browsers:
+            browser.open(f"{nginx.url}/healthz")
+            browser.run(ALL_AT_ONCE, f"http2.{browser.name}")
+        for browser in browsers:
+            until(lambda: browser.run("return subs.length === 3 && subs.every((sub) => sub.state === 'live')"))  # noqa: B023
+        for batch in range(BATCHES):
+            for browser in browsers:
+                publish(server, f"http2.{browser.name}", batch)
+        for browser in browsers:
+            until(lambda: browser.run("return Object.values(got).every((all) => all.length >= 1000)"))  # noqa: B023
+            assert browser.run("return got") == dict.fromkeys(("sse", "ndjson", "poll"), NUMBERS)
+            assert browser.run("return subs.map((sub) => sub.state)") == ["live"] * 3
+            browser.leave()
+        for browser in browsers:
+            wires = {f'/channels/http2.{browser.name}/{wire} HTTP/2.0"' for wire in ("sse", "ndjson", "poll")}
+            until(lambda: all(wire in nginx.log() for wire in wires), what="the log")  # noqa: B023
+            lines = [line for line in nginx.log().splitlines() if f"http2.{browser.name}/" in line]
+            assert all(any(wire in line for wire in wires) for line in lines)
+            assert len({line.rpartition(" by ")[2] for line in lines}) == 1
 
 
 def test_a_proxy_that_cuts_idle_connections(browsers: list[Browser]) -> None:

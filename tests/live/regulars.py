@@ -22,7 +22,7 @@ from types import TracebackType
 import requests
 
 from tests.live.clients import Subscriber
-from tests.live.readers import EVERY, SSE, TELLING, Item, Missed
+from tests.live.readers import EVERY, LASTING, SSE, TELLING, Item, Missed
 from tests.live.server import Server
 from tests.live.test_crowd import Looks
 from tests.timing import PATIENCE
@@ -33,6 +33,10 @@ PATIENT = 60 * PATIENCE
 
 #: Seconds until somebody comes back whose wire can't ask for it, or who was cut.
 PAUSE = (0.5, 4.0)
+
+#: What those come by who can go on where they were. Each poll is a request: they are fewer.
+OFTEN = ("sse", "envelope", "ndjson", "iframe") * 4 + ("poll", "jsonp")
+assert set(OFTEN) == set(TELLING)
 
 
 class Oracle:
@@ -147,7 +151,7 @@ class Regular:
     def come(self) -> None:
         self.moves += 1
         if self.wire in TELLING:
-            self.wire = self.throng.dice.choice(TELLING)
+            self.wire = self.throng.dice.choice(OFTEN)
         else:
             self.last = {}
         parameters = {"callback": "callback"} if self.wire == "jsonp" else {}
@@ -299,8 +303,9 @@ class Throng:
 
     @property
     def there(self) -> int:
-        """How many have a connection."""
-        return len(self._by_fd)
+        """How many are served: who asks by polls may be waiting for the first answer."""
+        streams = [regular.stream for regular in self._by_fd.values()]
+        return sum(stream is not None and (stream.opened or stream.wire not in LASTING) for stream in streams)
 
     @property
     def complete(self) -> bool:

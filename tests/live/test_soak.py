@@ -42,12 +42,12 @@ SECONDS = float(os.environ.get("COMET_SOAK_SECONDS", "1800"))
 STREAMS = int(os.environ.get("COMET_SOAK_STREAMS", "5000"))
 
 WORKERS = 2
-#: Seconds between two HUPs: long enough for everybody to be back.
-HUP = max(25.0, SECONDS / 10)
+#: Seconds between two HUPs: long enough for everybody to be back, if the machine has nothing else to do.
+HUP = max(25.0, STREAMS / 100, SECONDS / 10)
 #: When Redis is killed, as parts of the time.
 RESTARTS = (0.37, 0.71)
 #: Seconds that who is restless stays in the mean.
-STAY = max(10.0, min(60.0, SECONDS / 20))
+STAY = max(20.0, min(60.0, SECONDS / 5))
 #: Updates that are published each second, of all channels, and seconds between two of a trigger's. Each is given to a
 #: fifteenth of the streams, and polls that are answered ask again.
 PACE = min(20.0, 25_000 / STREAMS)
@@ -139,7 +139,12 @@ class Soak:
     def gather(self) -> None:
         self.throng.invite(STREAMS, ALL, restless=STAY, within=STREAMS / 300)
         self.throng.until(lambda: self.throng.complete, what="everybody")
+        self.until_all_are_there()
         self.begun = time.monotonic()
+
+    def until_all_are_there(self) -> None:
+        """But for a few that have just left, and come back."""
+        self.throng.until(lambda: self.throng.there >= 0.93 * STREAMS, what="everybody again")
 
     def pour(self) -> None:
         """A line and a row."""
@@ -163,6 +168,7 @@ class Soak:
             stop()
 
     def hup(self) -> None:
+        self.until_all_are_there()
         old = self.server.workers()
         self.looks.append(self.look(self.throng.there))
         self.say(f"HUP; {self.looks[-1]}")

@@ -91,6 +91,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "max_requests": 0,  # each stream is one: a worker must not be recycled under its streams
         "limit_request_line": 8190,
         "limit_request_field_size": 8190,
+        # gunicorn would take SCRIPT_NAME and PATH_INFO from a proxy of this host, also where a stranger has sent them.
+        "forwarder_headers": "",
         "preload_app": False,
         "reuse_port": settings.workers > 1,
         # It would be shared by all gunicorns of a user, and removed by the first that ends.

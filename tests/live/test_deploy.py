@@ -33,8 +33,7 @@ BEATS = {
 #: Streams of one address that the server takes.
 MOST = 20
 
-#: Over HTTP/2 nginx holds a head back until a first byte follows it (its issue 864), and on this wire that is the first
-#: of an update.
+#: Over HTTP/2 nginx holds a head back until a first byte follows it (its issue 864): on this wire, that of an update.
 HELD_BACK = {("nginx", "2", "text")}
 
 
@@ -244,7 +243,7 @@ def test_streams_are_limited_by_the_address_that_the_proxy_has_seen(proxy: Proxy
 
 
 def test_a_stranger_does_not_say_where_a_request_goes(client: Client) -> None:
-    """gunicorn believes a trusted proxy's PATH_INFO and SCRIPT_NAME: those of a stranger don't reach it."""
+    """Servers like gunicorn believe a proxy's PATH_INFO and SCRIPT_NAME: those of a stranger do nothing."""
     for name in ("PATH_INFO", "SCRIPT_NAME"):
         answer = client.get("/healthz", f"{name}: /nowhere").answer()
         assert (answer.status, answer.body.strip()) == (200, b"ok")

@@ -543,3 +543,10 @@ def first_status(server: Server, raw: bytes) -> int:
         except OSError as error:
             assert not isinstance(error, TimeoutError), "a hang"  # it was refused, and closed, while we sent
     return int(text[9:12] or b"0")
+
+
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO", "REMOTE_USER"])
+def test_a_header_that_would_be_part_of_the_environment(server: Server, name: str) -> None:
+    """Servers take some from proxies on the same host. Here nobody says by a header where a request goes."""
+    with Connection(server) as connection:
+        assert connection.get("/healthz", f"{name}: /nowhere").answer().status == 200

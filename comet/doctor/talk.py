@@ -100,7 +100,7 @@ class Target:
         """Open a connection, and see what it takes. Raises Unreachable."""
         try:
             return self._reach()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise Unreachable(explain(error, self)) from error
 
     def _reach(self) -> Link:
@@ -136,7 +136,7 @@ def explain(error: BaseException, target: Target) -> str:
     """Why a server can't be reached, in a sentence."""
     place = target.place
     match error:
-        case socket.gaierror():
+        case socket.gaierror() | UnicodeError():
             return f"the name {target.host} is not known."
         case ssl.SSLCertVerificationError():
             return f"the certificate of {place} can't be trusted: {error.verify_message}."

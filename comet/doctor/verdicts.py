@@ -17,8 +17,8 @@ OK, WRONG, UNKNOWN = "ok", "wrong", "not measured"
 #: Seconds that two clocks may differ.
 CLOCK = 60.0
 
-#: Streams that begin with something, whatever is published.
-OPENING = {"sse", "sse?envelope=1", "html", "iframe", "multipart"}
+#: Streams that begin with something, whatever is published: all but text.
+OPENING = {"sse", "sse?envelope=1", "ndjson", "html", "iframe", "multipart"}
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from tests.live.browsers import BROWSERS, Browser
+from tests.live.pages import both
 from tests.live.server import Server
+from tests.live.sites import Site
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +18,34 @@ def server() -> Iterator[Server]:
     """A server that the tests of one file share: each uses channels of its own."""
     with Server(demo=1, heartbeat=1) as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=BROWSERS)
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """Firefox for all tests of a file, then Chromium."""
+    with BROWSERS[request.param]() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browsers() -> Iterator[list[Browser]]:
+    """Both, for scenes that are played in both at once."""
+    with both() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """Pages of another site."""
+    with Site() as running:
+        yield running
+
+
+@pytest.fixture
+def channel(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A channel of this test's own. Afterwards its pages are closed: their streams would hold connections."""
+    yield re.sub(r"[^\w.]+", "-", request.node.name[5:])[:90].strip("-")
+    for name in {"browser", "browsers"} & set(request.fixturenames):
+        found = request.getfixturevalue(name)
+        for browser in found if isinstance(found, list) else [found]:
+            browser.leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,13 @@ class Server:
         )
         assert answer.status_code in (200, 201), answer.text
         return dict(answer.json())
+
+    def publish_all(self, channel: str, datas: Iterable[str], type: str = "text/plain; charset=utf-8") -> None:
+        """Publish many as one batch."""
+        lines = [json.dumps({"channel": channel, "data": data, "type": type}) for data in datas]
+        headers = {**self.auth, "Content-Type": "application/x-ndjson"}
+        answer = requests.post(f"{self.url}/channels", "\n".join(lines), headers=headers, timeout=20)
+        assert answer.status_code == 201, answer.text
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return requests.get(f"{self.url}{path}", **{"timeout": 10, **options})

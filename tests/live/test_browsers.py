@@ -14,7 +14,7 @@ import requests
 from selenium.webdriver.common.by import By
 
 from tests.conftest import need
-from tests.live.browsers import BROWSERS, Browser, right_second, rows_of
+from tests.live.browsers import Browser, right_second, rows_of
 from tests.live.server import Server
 from tests.live.sites import Line, Site
 from tests.timing import until
@@ -25,12 +25,6 @@ pytestmark = pytest.mark.browser
 RED, GREEN, BLUE = "#e01020", "#10a030", "#1020e0"
 SVG = "image/svg+xml"
 HTML = "text/html; charset=utf-8"
-
-
-@pytest.fixture(scope="module", params=BROWSERS)
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    with BROWSERS[request.param]() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +45,6 @@ def stranger() -> Iterator[Site]:
 def server(friend: Site) -> Iterator[Server]:
     with Server(demo=1, open=1, drain_seconds=1, allowed_origins=friend.origin) as running:
         yield running
-
-
-@pytest.fixture
-def channel(request: pytest.FixtureRequest, server: Server, browser: Browser) -> Iterator[str]:
-    """A channel of this test's own. Afterwards its streams are gone: they would hold the server's connections."""
-    yield f"{request.node.originalname.replace('_', '-')[:90]}.{browser.name}"
-    browser.leave()
 
 
 def square(colour: str) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 
-from tests.live.browsers import BROWSERS, Browser, rows_of
+from tests.live.browsers import Browser, rows_of
 from tests.live.modules import source
 from tests.live.server import Server
 from tests.live.sites import Site
@@ -24,29 +22,10 @@ JSON = "application/json"
 MODES = ("morph", "replace", "append", "prepend")
 
 
-@pytest.fixture(scope="module", params=BROWSERS)
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    with BROWSERS[request.param]() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with Site() as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
 def server(site: Site) -> Iterator[Server]:
     with Server(allowed_origins=site.origin, history=20_000, history_bytes=8_000_000, heartbeat=1) as running:
         yield running
-
-
-@pytest.fixture
-def channel(request: pytest.FixtureRequest, browser: Browser) -> Iterator[str]:
-    """A channel of this test's own. Afterwards its streams are gone."""
-    yield re.sub(r"[^\w.]+", "-", request.node.name[5:]).strip("-")
-    browser.leave()
 
 
 def live(browser: Browser, site: Site, server: Server, body: str, *, head: str = "", settings: str = "") -> None:
@@ -62,14 +41,6 @@ ALL_LIVE = """
 const all = [...document.querySelectorAll("comet-view, [data-comet]")];
 return document.readyState === "complete" && all.every((each) => each.dataset.cometState === "live");
 """
-
-
-def publish(server: Server, channel: str, datas: list[str], type: str = "text/plain; charset=utf-8") -> None:
-    """Publish many as one batch."""
-    lines = [json.dumps({"channel": channel, "data": data, "type": type}) for data in datas]
-    headers = {**server.auth, "Content-Type": "application/x-ndjson"}
-    answer = requests.post(f"{server.url}/channels", "\n".join(lines), headers=headers, timeout=20)
-    assert answer.status_code == 201, answer.text
 
 
 def value(browser: Browser, expression: str) -> Any:
@@ -144,7 +115,7 @@ def test_what_is_typed_survives_a_hundred_morphs(
     browser.find("fourth").click()
     browser.find("first").send_keys("abcdef")
     browser.run("first.setSelectionRange(2, 4); box.scrollTop = 20; inner.scrollTop = 333")
-    publish(server, channel, [html(number) for number in range(1, 101)], HTML)
+    server.publish_all(channel, [html(number) for number in range(1, 101)], HTML)
     until(lambda: value(browser, "document.querySelector('.n100')"))
     assert value(browser, "[first.value, third.value, fourth.checked]") == ["abcdef", "0typed ", True]
     assert value(browser, "second.value").startswith("v0") and value(browser, "second.value").endswith("typed")
@@ -169,7 +140,7 @@ def test_a_list_does_not_grow_beyond_its_cap(
         head=count,
     )
     for first in range(0, 10_000, 1000):
-        publish(server, channel, [str(number) for number in range(first, first + 1000)])
+        server.publish_all(channel, [str(number) for number in range(first, first + 1000)])
     until(lambda: value(browser, "count") == 10_000, seconds=30, what="all have come")
     numbers = value(browser, "[...list.children].map((each) => each.outerHTML)")
     assert len(numbers) == 100
@@ -274,7 +245,7 @@ def test_hostile_html_runs_nothing(server: Server, browser: Browser, site: Site,
     """Whatever HTML is published, in each mode: no script, no handler, no address that is one, no element of others."""
     boxes = "".join(f'<div id={mode} class=watched data-comet="{channel}" mode={mode}></div>' for mode in MODES)
     live(browser, site, server, boxes, head=WATCHED)
-    publish(server, channel, [*HOSTILE, "<p id=end>and it goes on</p>"], HTML)
+    server.publish_all(channel, [*HOSTILE, "<p id=end>and it goes on</p>"], HTML)
     until(lambda: all(value(browser, f"(texts.{mode} || '').includes('goes on')") for mode in MODES))
     until(lambda: value(browser, "[...document.images].every((image) => image.complete)"))
     assert value(browser, "found") == []
@@ -304,7 +275,7 @@ def test_hostile_text_stays_text(server: Server, browser: Browser, site: Site, c
         head=WATCHED,
     )
     for kind, (_, _, datas, type) in kinds.items():
-        publish(server, f"{channel}.{kind}", list(datas), type)
+        server.publish_all(f"{channel}.{kind}", list(datas), type)
     for kind in kinds:
         for mode in MODES:
             text = f"texts['{kind}-{mode}'] || ''"
@@ -371,7 +342,7 @@ def test_nothing_is_lost_while_elements_come(server: Server, browser: Browser, s
         if turn % 10 == 0:
             browser.run(ADD, f"list{turn // 10}", names[turn // 10])
         for name in names:
-            publish(server, name, [str(number) for number in range(turn * 25, turn * 25 + 25)])
+            server.publish_all(name, [str(number) for number in range(turn * 25, turn * 25 + 25)])
     all_of_them = (
         "return [...document.querySelectorAll('ul')].map((list) => [...list.children].map((it) => +it.textContent))"
     )
@@ -380,7 +351,7 @@ def test_nothing_is_lost_while_elements_come(server: Server, browser: Browser, s
     # A moment later they share one subscription, and go on.
     until(lambda: [server.get(f"/channels/{name}/info").json()["subscribers"] for name in names] == [1] * 4)
     for name in names:
-        publish(server, name, ["1000"])
+        server.publish_all(name, ["1000"])
     until(lambda: all(len(numbers) >= 1001 for numbers in browser.run(all_of_them)))
     assert browser.run(all_of_them) == [list(range(1001))] * 4
 

@@ -8,28 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 
 from tests.live.browsers import Browser
-from tests.live.pages import Page, both
+from tests.live.pages import Page
 from tests.live.server import Server
 from tests.live.sites import Site
 from tests.timing import until
 
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browsers() -> Iterator[list[Browser]]:
-    with both() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with Site() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +28,7 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 
 def publish(server: Server, channel: str, numbers: range) -> None:
-    lines = "\n".join(json.dumps({"channel": channel, "data": str(number)}) for number in numbers)
-    headers = {"Content-Type": "application/x-ndjson", **server.auth}
-    answer = requests.post(f"{server.url}/channels", lines, headers=headers, timeout=10)
-    assert answer.status_code == 201, answer.text
+    server.publish_all(channel, map(str, numbers))
 
 
 def subscribers(server: Server, channel: str) -> int:

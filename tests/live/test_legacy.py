@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 import requests
 
 from tests.live.browsers import Browser
-from tests.live.pages import both
 from tests.live.server import Server
 from tests.live.sites import Site
 from tests.timing import until
@@ -45,18 +42,6 @@ function start(name, transport, since) {{
 
 
 @pytest.fixture(scope="module")
-def browsers() -> Iterator[list[Browser]]:
-    with both() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with Site() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("legacy")
     settings = {"broker": f"sqlite:///{folder}/log", "history": 5000, "drain_seconds": 1}
@@ -64,18 +49,8 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         yield running
 
 
-@pytest.fixture
-def channel(request: pytest.FixtureRequest, browsers: list[Browser]) -> Iterator[str]:
-    yield re.sub(r"\W+", "-", request.node.name[5:]).strip("-")
-    for browser in browsers:
-        browser.leave()
-
-
 def publish(server: Server, channel: str, numbers: range) -> None:
-    lines = "\n".join(json.dumps({"channel": channel, "data": str(number)}) for number in numbers)
-    headers = {**server.auth, "Content-Type": "application/x-ndjson"}
-    answer = requests.post(f"{server.url}/channels", lines, headers=headers, timeout=20)
-    assert answer.status_code == 201, answer.text
+    server.publish_all(channel, map(str, numbers))
 
 
 def restart(server: Server) -> None:

@@ -14,7 +14,7 @@ from tests.timing import until
 BEGIN = """
 const [src, names, {tokens, ...options}] = arguments;
 if (tokens) options.token = async () => tokens.shift();
-Object.assign(window, {gaps: [], states: [], transports: [], sub: null});
+Object.assign(window, {gaps: [], states: [], transports: [], sub: null, tokens});
 const list = document.body.appendChild(document.createElement("pre"));
 list.id = "list";
 list.textContent = "";
@@ -39,7 +39,7 @@ LOOK = """
 const list = document.getElementById("list");
 return {
   lines: list ? list.textContent.split("\\n").slice(0, -1) : [],
-  gaps: window.gaps, states: window.states, transports: window.transports,
+  gaps: window.gaps, states: window.states, transports: window.transports, tokens: window.tokens?.length,
   state: window.sub?.state, transport: window.sub?.transport, cursor: window.sub?.cursor,
 };
 """

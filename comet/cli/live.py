@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -35,7 +36,8 @@ def live(every: float | None, append: bool, command: tuple[str, ...]) -> None:
         fail(f"--every {every:g} is not a pace: it takes 0.05 to 86400 seconds.", WRONG)
     if shutil.which(command[0]) is None:
         fail(f"there is no program {command[0]!r} that could be run.", WRONG)
-    settings = environment.settings()
+    # One process, and nothing kept: another run's output is not this one's.
+    settings = replace(environment.settings(), workers=1, broker="memory", flask_sse=())
     end = _End()
 
     def make() -> Any:

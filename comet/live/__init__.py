@@ -23,8 +23,9 @@ from .run import CHANNEL, PAGE, LineByLine, OverAndOver
 #: So many lines are kept for who comes later, and shown.
 LINES = 1000
 
-#: They are kept for as long as the command runs, but for this many bytes.
-_RULE = Rule(history=LINES, history_bytes=4 * 1_048_576, history_seconds=1e10, replay=LINES)
+#: They are kept for as long as the command runs, but for this many bytes; of what is run again and again, the newest.
+_APPENDED = Rule(history=LINES, history_bytes=4 * 1_048_576, history_seconds=1e10, replay=LINES)
+_REPLACED = Rule(history=10, history_seconds=1e10)
 
 _POLICY = (
     "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'unsafe-inline'; connect-src 'self'; "
@@ -37,10 +38,9 @@ def create(
 ) -> Flask:
     """The app. ``every``: seconds between two runs; None: once, and then ``ended`` is called with what went wrong, and
     whether anybody has watched."""
+    rule = _APPENDED if every is None else _REPLACED
     # Without the triggers of a comet.toml: two servers would take from one source.
-    settings = replace(settings, demo=False, triggers=())
-    if every is None:
-        settings = replace(settings, channels={**settings.channels, CHANNEL: _RULE, PAGE: _RULE})
+    settings = replace(settings, demo=False, triggers=(), channels={**settings.channels, CHANNEL: rule, PAGE: rule})
     app = create_app(settings)
     worker = app.extensions["comet"].worker
     if every is None:

@@ -247,6 +247,17 @@ def test_a_command_that_prints_without_end_is_kept_within_bounds() -> None:
         assert server.wait() == 0
 
 
+def test_live_is_for_itself_whatever_else_is_configured(tmp_path: Path) -> None:
+    """One worker, a log of its own, no rules that would close the page, and none of the triggers."""
+    toml = '[channels."*"]\nprivate = true\n[[triggers]]\nname = "x"\nkind = "command"\nchannel = "x"\n'
+    files = {"comet.toml": toml + f'argv = ["touch", "{tmp_path}/ran"]\nevery = 0.1\nalways = true\n'}
+    history = f"sqlite://{tmp_path}/history"
+    with Typed("live", "--every", "0.1", "--", "echo", "x", files=files, workers=2, broker=history) as server:
+        assert server.get("/channels/live/poll").json()["updates"][0]["data"] == "x\n"
+        assert len(server.workers()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 # What goes wrong.
 
 

@@ -84,11 +84,11 @@ class Tmux:
 
     def __init__(self, **settings: object) -> None:
         need("tmux")
-        self._environ = environment(settings) | {"PS1": "$ ", "COMET": " ".join(COMET)}
+        self._environ = environment(settings) | {"COMET": " ".join(COMET)}
         self._folder = tempfile.mkdtemp(prefix="comet-tmux-")
 
     def __enter__(self) -> Tmux:
-        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "sh")
+        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "-c", self._folder, "sh")
         self._pid = int(self._tmux("display-message", "-p", "#{pid}"))
         return self
 

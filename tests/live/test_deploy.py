@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import pytest
 import requests
@@ -350,6 +351,45 @@ def test_a_reload_loses_nothing_behind_a_proxy() -> None:
     for load in loads:
         assert load.seen == load.published
         assert set(load.read) == {200}, load.proxy.name
+
+
+def of_two_hosts(kind: type[Proxy], one: int, two: int) -> dict[str, str]:
+    """What docs/scaling.md has changed in the files."""
+    servers = f"server one 127.0.0.1:{one}\n server two 127.0.0.1:{two}\n"
+    return {
+        Nginx: {
+            r"server [\d.:]+ max_fails=0;$": f"server 127.0.0.1:{one};",
+            r"server [\d.:]+ max_fails=0;  #.*": f"server 127.0.0.1:{two};",
+        },
+        HAProxy: {
+            "server one .*": servers,
+            "server otherwise .*": "option allbackups\n"
+            f"server one-even-so 127.0.0.1:{one} no-check backup\n"
+            f"server two-even-so 127.0.0.1:{two} no-check backup\n",
+        },
+        Caddy: {
+            r"reverse_proxy [\d.:]+ {": f"reverse_proxy 127.0.0.1:{one} 127.0.0.1:{two} {{\n"
+            "lb_policy least_conn\nhealth_uri /readyz\nhealth_interval 2s\n",
+        },
+    }[kind]  # type: ignore[index]
+
+
+def test_a_host_of_two_goes(tmp_path: Path) -> None:
+    """Who asks is answered by the other, at once, behind each proxy; who follows comes back to it with a cursor."""
+    broker = f"sqlite:///{tmp_path}/log.db"
+    with Server(broker=broker, drain_seconds=1) as one, Server(broker=broker) as two, ExitStack() as stack:
+        first = one.publish("a", "one")["id"]
+        proxies = [stack.enter_context(kind(one.port, **of_two_hosts(kind, one.port, two.port))) for kind in PROXIES]
+        clients = [stack.enter_context(Client(proxy, "2")) for proxy in proxies]
+        for client in clients:
+            client.get("/channels/a/sse").until(b"one")
+        one.signal(signal.SIGTERM)
+        assert one.wait() == 0
+        second = two.publish("a", "two")["id"]
+        for client in clients:
+            assert {client.get("/channels/a/latest").answer().status for _ in range(6)} == {200}
+            answer = client.get(f"/channels/a/poll?since={first}").answer()
+            assert [update["id"] for update in json.loads(answer.body)["updates"]] == [second]
 
 
 def test_a_full_server_answers_through_haproxy() -> None:

@@ -51,9 +51,7 @@ def impatient() -> Iterator[Server]:
 def assert_answers(server: Server, raw: bytes, *statuses: int) -> Connection:
     """The request is answered with one of these statuses (0: by closing) in time, and no more than it."""
     with Connection(server) as connection:
-        with Stopwatch() as watch:
-            connection.send(raw).answer()
-        assert watch.seconds < HANG * PATIENCE, "a hang"
+        connection.send(raw).answer()  # raises if nothing comes: what waits is told 408, or waits for ever
         assert connection.status in statuses, (connection.status, connection.body)
         assert b"Traceback" not in connection.body
     assert_serves(server)

@@ -7,11 +7,14 @@ import what they need. Errors go to standard error, in one sentence; the exit st
 
 from __future__ import annotations
 
+import errno
 from importlib import import_module
+from typing import Any
 
 import click
 
 from .. import __version__
+from .output import refuse
 
 
 #: The commands, in the order of the help. Each is the function of its name in the file of its name.
@@ -30,6 +33,14 @@ class Commands(click.Group):
         command = getattr(import_module(f".{name}", __name__), name)
         assert isinstance(command, click.Command)
         return command
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().main(*arguments, **options)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            refuse(error)  # what click prints itself: help, say
 
 
 @click.command(cls=Commands)

@@ -19,9 +19,9 @@ from .remote import Trouble
 @options.as_json
 @options.url
 def channels(as_json: bool, url: str) -> None:
-    """Show the channels: how much is kept, how many watch, and what came last. It takes the key, COMET_PUBLISH_KEY.
+    """Show what channels there are. It takes the key, COMET_PUBLISH_KEY.
 
-    UPDATES is how many are kept, WATCHED by how many streams, AGE how long ago the last one came.
+    UPDATES is how many are kept, WATCHED by how many streams, AGE how long ago the last one came, and LAST its id.
     """
     remote = options.administrator(url)
     try:

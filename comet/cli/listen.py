@@ -37,13 +37,14 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def listen(
     names: str, since: str | None, last: int | None, count: int | None, as_json: bool, url: str, token: str | None
 ) -> None:
-    """Print what is published to NAMES: a channel, or up to 16 joined by commas.
+    """Print what is published to NAMES, as it comes.
 
-    When the connection breaks it is made again, and nothing is lost or printed twice. Ctrl-C ends. For example:
+    NAMES is a channel, or up to 16 joined by commas. When the connection breaks it is made again, and nothing is lost
+    or printed twice. Ctrl-C ends. For example:
 
     \b
         python -m comet listen time
-        python -m comet listen orders,log --json --last 10 | jq .data
+        python -m comet listen orders,log --last 10 --json
     """
     channels = _check(names, since)
     threading.Thread(target=_watch_reader, daemon=True).start()

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from .. import serving
-from . import environment, master
+from . import environment, master, output
 from .failures import FAILED, WRONG, fail, tell
 
 
@@ -27,7 +27,7 @@ def live(every: float | None, append: bool, command: tuple[str, ...]) -> None:
     and the page shows its latest output. For example:
 
     \b
-        python -m comet live -- ping -c 60 localhost
+        python -m comet live -- tail -f app.log
         python -m comet live --every 1 -- df -h
     """
     if every is not None and append:
@@ -83,7 +83,7 @@ def _say(wrong: str, watched: bool) -> None:
 def _show(server: Any) -> None:
     address = server.LISTENERS[0].getsockname()
     if isinstance(address, str):
-        click.echo(f"live: curl -N --unix-socket {address} http://localhost/channels/live/text")
+        output.say(f"live: curl -N --unix-socket {address} http://localhost/channels/live/text")
     else:
         url = serving.url_of(address, tls=False)
-        click.echo(f"live: {url}/\n      curl -N {url}/channels/live/text")
+        output.say(f"live: {url}/\n      curl -N {url}/channels/live/text")

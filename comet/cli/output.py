@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from .failures import FAILED, fail
 
@@ -29,4 +30,11 @@ def write(data: bytes) -> None:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
-        fail(f"can't write to standard output: {(error.strerror or str(error)).lower()}.", FAILED)
+        refuse(error)
+
+
+def refuse(error: OSError) -> NoReturn:
+    """End because standard output takes no more."""
+    # What Python holds back of it yet must not fail once more at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    fail(f"can't write to standard output: {(error.strerror or str(error)).lower()}.", FAILED)

@@ -9,7 +9,7 @@ import click
 
 from .. import tokens
 from ..core.errors import BadRequest, SettingsError
-from . import environment
+from . import environment, output
 from .failures import WRONG, fail
 
 
@@ -37,7 +37,7 @@ def token(publish: tuple[str, ...], subscribe: tuple[str, ...], expires: str, as
         made = tokens.make(secrets[0], publish=publish, subscribe=subscribe, seconds=seconds, jti=jti)
     except (BadRequest, SettingsError) as error:
         fail(str(error), WRONG)
-    click.echo(json.dumps({"token": made, "jti": jti}) if as_json else made)
+    output.say(json.dumps({"token": made, "jti": jti}) if as_json else made)
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

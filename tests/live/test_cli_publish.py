@@ -335,7 +335,9 @@ def test_too_large_an_update(server: Server, size: int) -> None:
     assert done.stderr == f"comet: {size} bytes; this takes at most 262144 (413).\n"
 
 
-@pytest.mark.parametrize("command", [["publish", "full", "x"], ["listen", "full"], ["channels"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["publish", "full", "x"], ["listen", "full"], ["channels"], ["--help"]], ids=" ".join
+)
 def test_a_full_disk(server: Server, command: list[str]) -> None:
     """What could not be printed is no success."""
     server.publish("full", "x")

@@ -375,7 +375,7 @@ def test_a_backlog_does_not_hold_the_others_up(path: Path, published: Batches) -
 
     ticking = gevent.spawn(tick)
     with following(path, published):
-        wait(lambda: len(published) == 50_000)
+        wait(lambda: len(published) == 50_000, seconds=60)
     ticking.join()
     assert published.texts == [str(n) for n in range(50_000)]
     assert max(published.sizes) == TOGETHER

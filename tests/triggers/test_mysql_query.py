@@ -190,7 +190,7 @@ def test_many_rows(run: Start, execute: Execute, published: Published) -> None:
     """As many as there may be; they come in pieces, each with the checkpoint that follows from it."""
     execute("INSERT INTO t SELECT seq, 'x' FROM seq_1_to_10000")
     run(published)
-    wait(lambda: len(published) == 10_000)
+    wait(lambda: len(published) == 10_000, seconds=60)
     assert len(follow(told(published))) == 10_000
     assert len(json.loads(published.checkpoints[0])) == 100
     execute("DELETE FROM t WHERE id > 1")
@@ -204,7 +204,7 @@ def test_eight_writers(mariadb: MariaDB, schema: str, run: Start, published: Pub
     run(published, query="SELECT * FROM orders")
     gevent.joinall([gevent.spawn(each.write, 625) for each in all_of_them], raise_error=True)
     rows = {id: {"id": id, "owner": owner, "n": n} for id, owner, n in mariadb.execute("SELECT * FROM orders", database=schema)}  # fmt: skip  # noqa: E501
-    wait(lambda: follow(told(published)) == rows)
+    wait(lambda: follow(told(published)) == rows, seconds=60)
     assert {each.event for each in published} == {"added", "changed", "removed"}
 
 

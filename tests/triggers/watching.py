@@ -37,8 +37,8 @@ class Published(list[Update]):
         return [update.data.decode() for update in self]
 
 
-def wait(state: Callable[[], object]) -> None:
-    until(state, sleep=gevent.sleep)
+def wait(state: Callable[[], object], seconds: float = 10.0) -> None:
+    until(state, seconds=seconds, sleep=gevent.sleep)
 
 
 def ended(greenlet: gevent.Greenlet) -> None:

@@ -194,7 +194,7 @@ def test_many_rows(run: Start, execute: Execute, published: Published) -> None:
     assert len(follow(told(published))) == 10_000
     assert len(json.loads(published.checkpoints[0])) == 100
     execute("DELETE FROM t WHERE id > 1")
-    wait(lambda: len(published) == 19_999)
+    wait(lambda: len(published) == 19_999, seconds=60)
     assert follow(told(published)) == {1: {"id": 1, "v": "x"}}
 
 

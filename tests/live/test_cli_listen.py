@@ -125,7 +125,7 @@ def break_by_kill(server: Server, cable: Cable, process: subprocess.Popen[bytes]
     server.kill()
     assert "Trying again." in line(process.stderr)
     server.spawn()
-    until(server.is_up)
+    until(server.is_up, seconds=20)
 
 
 def break_by_reload(server: Server, cable: Cable, process: subprocess.Popen[bytes]) -> None:
@@ -172,10 +172,16 @@ def test_a_token_that_ends_is_the_end_of_it() -> None:
         private.publish("secret", "a")
         done = typed("listen", "secret", "--count", "1", url=private.url)
         assert (done.returncode, done.stderr.startswith("comet: secret is a private channel: ")) == (1, True)
-        token = jwts.token({"subscribe": ["secret"]}, expires=4 * PATIENCE)
-        done = typed("listen", "secret", url=private.url, token=token)
-    assert (done.returncode, done.stdout) == (1, "a\n")
-    assert "(401)." in done.stderr.splitlines()[-1]
+
+        def listened() -> subprocess.CompletedProcess[str] | None:
+            token = jwts.token({"subscribe": ["secret"]}, expires=4)
+            done = typed("listen", "secret", url=private.url, token=token)
+            return done if done.stdout else None  # else it had ended before it was looked at
+
+        ended = until(listened, seconds=60, what="a token that was still good")
+    assert ended
+    assert (ended.returncode, ended.stdout) == (1, "a\n")
+    assert "(401)." in ended.stderr.splitlines()[-1]
 
 
 # On a terminal.
@@ -215,7 +221,7 @@ def test_a_server_that_is_away_is_on_the_terminal(server: Server) -> None:
         other.kill()
         until(lambda: re.search(r"away: offline, trying again in \d+ s  0 updates", tmux.screen), what="offline")
         other.spawn()
-        until(lambda: "away: live" in tmux.screen, what="live again")
+        until(lambda: "away: live" in tmux.screen, seconds=30, what="live again")
         other.publish("away", "hello")
         until(lambda: "\nhello\naway: live  1 update " in tmux.screen, what="the update")
         assert "comet: connected again." in tmux.screen

@@ -47,7 +47,7 @@ else element.submit();
 """
 
 
-ALONE_AND_SHARED = {
+WAYS = {
     "shared": {"tabs": True},
     "alone": {"tabs": False},
     "ndjson": {"transport": "ndjson"},
@@ -55,7 +55,7 @@ ALONE_AND_SHARED = {
 }
 
 
-@pytest.mark.parametrize("name", ALONE_AND_SHARED)
+@pytest.mark.parametrize("name", WAYS)
 def test_a_page_that_begins_to_be_left_and_stays(
     server: Server, browsers: list[Browser], site: Site, name: str
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_page_that_begins_to_be_left_and_stays(
             ("a", site.answer(200, download, b"a report")),
             ("a", f"http://127.0.0.1:{silent.getsockname()[1]}/"),
         ]
-        opened = [Page(browser, server.url, [channel], **ALONE_AND_SHARED[name]) for browser in browsers]
+        opened = [Page(browser, server.url, [channel], **WAYS[name]) for browser in browsers]
         for page in opened:
             page.until(lambda seen: seen["state"] == "live", what="live")
         for turn, way in enumerate(ways):
@@ -136,13 +136,13 @@ class Visit:
         assert self.run("return [got, gaps]") == [list(numbers), []]
 
 
-@pytest.mark.parametrize("name", ALONE_AND_SHARED)
+@pytest.mark.parametrize("name", ["shared", "alone"])
 def test_a_page_that_is_come_back_to(server: Server, browsers: list[Browser], site: Site, name: str) -> None:
     """Left for another one it has no connection. From the back-forward cache it goes on where it was; Firefox, which
     keeps no page with a connection, loads it anew."""
     for browser in browsers:
         channel = f"back.{name}.{browser.name}"
-        visit = Visit(browser, site, server, channel, **ALONE_AND_SHARED[name])
+        visit = Visit(browser, site, server, channel, **WAYS[name])
         publish(server, channel, range(100))
         visit.has(range(100))
         for turn in range(1, 3):

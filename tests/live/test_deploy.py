@@ -308,12 +308,12 @@ class Load:
 
     def _reads(self) -> None:
         ask = self._asking()
-        while not self.stopped.wait(0.01):
+        while not self.stopped.wait(0.05):
             self.read.append(ask("GET", "/latest").status_code)
 
     def _publishes(self) -> None:
         ask, number = self._asking(), 0
-        while not self.stopped.wait(0.01):
+        while not self.stopped.wait(0.05):
             number += 1
             headers = {**self.server.auth, "Idempotency-Key": str(number)}
             # Whoever is refused by a worker that stops, or hears nothing, says the same again.

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,30 @@ DIRECT_WRITES = os.environ.get("COMET_TEST_DIRECT_WRITES")
 PORTS = range(12_000, 32_000)
 
 
+#: The last ports that were given out here: each is kept from other processes by a socket for datagrams.
+_kept: deque[socket.socket] = deque()
+KEPT = 200
+
+
 def free_port() -> int:
-    """A port for a server. Tests that run beside each other choose by chance, and whatever their seed is."""
+    """A port for a server. Tests that run beside each other choose by chance, and whatever their seed is.
+
+    Nobody else is given it, although the server takes a moment to start, or is started again.
+    """
     while True:
         port = random.SystemRandom().choice(PORTS)
+        mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with socket.socket() as sock:
             try:
+                mark.bind(("127.0.0.1", port))
                 sock.bind(("127.0.0.1", port))
             except OSError:
+                mark.close()
                 continue  # it is taken
-            return port
+        _kept.append(mark)
+        if len(_kept) > KEPT:
+            _kept.popleft().close()
+        return port
 
 
 class Server:

@@ -373,7 +373,7 @@ def test_a_lost_connection_is_seen(browser: Browser, site: Site) -> None:
         )
         assert value(browser, "getComputedStyle(box).opacity") == "1"
         server.spawn()
-        until(server.is_up)
+        until(server.is_up, seconds=20)
         server.publish("news", "<div style='background:#1020e0;height:300px'>new</div>", HTML)
         until(lambda: rows_of(browser.picture(), "#1020e0"), seconds=20)
         assert value(browser, "box.dataset.cometState") == "live"

@@ -19,7 +19,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.conftest import need
 from tests.jwts import reader
-from tests.live.browsers import BROWSERS, Browser, right_second, rows_of
+from tests.live.browsers import Browser, right_second, rows_of
 from tests.live.modules import source
 from tests.live.server import Server
 from tests.live.sites import Site
@@ -35,31 +35,12 @@ PANELS = ("clock", "time", "watching", "server", "traffic")
 LIGHT, DARK = "#f5f4ef", "#101217"
 
 
-@pytest.fixture(scope="module", params=BROWSERS)
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    with BROWSERS[request.param]() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with Site() as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
 def server(site: Site) -> Iterator[Server]:
     toml = '[channels."secret.*"]\nprivate = true\n'
     settings = {"allowed_origins": site.origin, "jwt_key": JWT_KEY, "drain_seconds": 1}
     with Server(demo=1, open=1, files={"comet.toml": toml}, **settings) as running:
         yield running
-
-
-@pytest.fixture
-def channel(request: pytest.FixtureRequest, browser: Browser) -> Iterator[str]:
-    """A channel of this test's own. Afterwards its streams are gone."""
-    yield re.sub(r"[^\w.]+", "-", request.node.name[5:]).strip("-")
-    browser.leave()
 
 
 def subscribers(server: Server, *names: str) -> list[int]:

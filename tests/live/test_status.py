@@ -16,7 +16,7 @@ import requests
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 
-from tests.live.browsers import BROWSERS, Browser
+from tests.live.browsers import Browser
 from tests.live.server import KEY, Server
 from tests.timing import PATIENCE, until
 
@@ -221,12 +221,6 @@ def test_a_worker_that_died_is_followed(server: Server) -> None:
 
 
 # In browsers.
-
-
-@pytest.fixture(scope="module", params=BROWSERS)
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    with BROWSERS[request.param]() as running:
-        yield running
 
 
 def visit(browser: Browser, server: Server) -> None:

@@ -24,7 +24,7 @@ from gunicorn.errors import AppImportError
 from .core.errors import SettingsError
 from .reloading import guard
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
-from .stopping import announce
+from .stopping import announce, name_ports
 from .tallies import lay_down, make_folder
 
 
@@ -224,6 +224,7 @@ def post_worker_init(worker: Any) -> None:
     """Start the background greenlets in the worker, and watch for its end."""
     # Ctrl-C reaches the master too, which tells the worker: hearing it twice would end it with a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: None)
+    name_ports(worker)
     # Only here, where everything is patched.
     from gevent import get_hub
 

@@ -44,3 +44,22 @@ def on_term(worker: Any, shared: Path | None, begin: Callable[[], None]) -> None
             worker.handle_exit(number, frame)
 
     signal.signal(signal.SIGTERM, told)
+
+
+def name_ports(worker: Any) -> None:
+    """Let the listening sockets of this gunicorn worker know their names when they are closed, too. In the worker.
+
+    gunicorn asks for it with each connection, when it gets round to it: one that has come through a moment before the
+    port was closed would end with a traceback, and its client with nothing.
+    """
+    from gevent.socket import socket  # only here, where everything is patched
+
+    class Port(socket):  # type: ignore[misc]
+        def __init__(self, sock: Any) -> None:
+            self.name = sock.getsockname()
+            super().__init__(sock.family, sock.type, fileno=sock.detach())
+
+        def getsockname(self) -> Any:
+            return self.name
+
+    worker.sockets = [Port(sock) for sock in worker.sockets]

@@ -24,8 +24,9 @@ from .remote import Remote, Trouble
 STDIN = 0
 READ = 65_536
 
-#: A batch: lines, and bytes of data. The server takes 8 MiB; JSON may make six of one.
-LINES, BYTES = 500, 1_048_576
+#: A batch: lines, and bytes of data. A channel keeps a hundred updates, unless it is told to keep more: who listens
+#: would miss those of a larger batch. The server takes 8 MiB; JSON may make six of one.
+LINES, BYTES = 50, 1_048_576
 
 #: Of a longer line there is no batch.
 LONGEST = 4 * 1_048_576

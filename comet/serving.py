@@ -212,7 +212,7 @@ def _refused_by_one(worker: Any) -> Iterator[None]:
     try:
         yield
     except AppImportError:
-        deadline = time.monotonic() + _before
+        deadline = time.monotonic() + 5 * _before  # a busy machine takes its time to end the one
         while time.monotonic() < deadline:
             if not worker.alive:
                 sys.exit()

@@ -40,7 +40,8 @@ def on_term(worker: Any, shared: Path | None, begin: Callable[[], None]) -> None
 
     def told(number: int, frame: Any) -> None:
         begin()
-        if shared is None or not (shared / _MARK).exists():
+        # One that does not serve yet has nothing to drain: it may be waiting for just this signal.
+        if not worker.booted or shared is None or not (shared / _MARK).exists():
             worker.handle_exit(number, frame)
 
     signal.signal(signal.SIGTERM, told)

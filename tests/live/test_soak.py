@@ -144,7 +144,7 @@ class Soak:
 
     def until_all_are_there(self) -> None:
         """But for a few that have just left, and come back."""
-        self.throng.until(lambda: self.throng.there >= 0.93 * STREAMS, what="everybody again")
+        self.throng.until(lambda: self.throng.there >= 0.95 * STREAMS, what="everybody again")
 
     def pour(self) -> None:
         """A line and a row."""

@@ -284,7 +284,9 @@ class Load:
         self.published = ["the first"]
         self.seen: list[str] = []
         self.stopped = threading.Event()
-        self._threads = [threading.Thread(target=work) for work in (self._reads, self._publishes, self._follows)]
+        self._threads = [
+            threading.Thread(target=work, daemon=True) for work in (self._reads, self._publishes, self._follows)
+        ]
 
     def __enter__(self) -> Load:
         self.cursor = self.server.publish(self.channel, "before")["id"]
@@ -298,7 +300,7 @@ class Load:
     def __exit__(self, *error: object) -> None:
         self.stopped.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(40)  # who follows would wait for ever for what was lost
 
     def _asking(self) -> Callable[..., requests.Response]:
         """Asks on one connection for as long as that lasts; the status 0 is no answer at all."""

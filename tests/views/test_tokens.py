@@ -22,7 +22,7 @@ from tests.views.client import AUTH, KEY, Client, Serve, assert_problem
 LISTED = "https://app.example"
 CHANNELS = {"secret*": Rule(private=True)}
 WIRES = ["sse", "ndjson", "text", "html", "multipart", "iframe", "poll", "jsonp"]
-WHAT = ["", *(f"/{wire}" for wire in WIRES), "/latest", "/info", "/sse?envelope=1"]
+WHAT = ["", *(f"/{wire}" for wire in WIRES), "/latest", "/info", "/view", "/sse?envelope=1"]
 
 Send = Callable[[Client, str, str], Any]
 

@@ -17,6 +17,7 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``stopping``: how gunicorn tells it to end
 * ``status``: the live page for administration
 * ``metrics``: what ``GET /metrics`` tells; ``tallies``: what the workers of one server have counted
+* ``audience``: how many subscribe, in all workers of this server
 * ``access``: who may; ``tokens``: what a signed token grants; ``revocations``: which of them are called back
 * ``limits``: what one address, token or publisher is given
 * ``refusals``: when to come back; ``broker_url``: which broker; ``sources``: which triggers

@@ -12,6 +12,7 @@ import gevent
 from gevent import get_hub, monkey
 
 from .access import Access
+from .audience import Audience
 from .broker_url import make_broker
 from .brokers import Broker, Leases, Listens, Receipt
 from .brokers.memory import MemoryBroker
@@ -95,6 +96,7 @@ class Worker:
             keeps=keeps,
         )
         self.metrics = Metrics(self.controller, self.peers, self.triggers, self.encodings)
+        self.audience = Audience(self.controller.subscribed)
         self.status = Status(
             self.controller,
             self.metrics,
@@ -142,6 +144,7 @@ class Worker:
                 self.revocations.start()
             self.peers.start()
             self.metrics.start(shared)
+            self.audience.start(self.metrics.folder)
             self.status.start()
             self.triggers.start()
 
@@ -159,6 +162,7 @@ class Worker:
             self.controller.stop()
             self.peers.stop()
             self.status.stop()
+            self.audience.stop()
             self.metrics.stop()
             self.started = False
 

@@ -34,7 +34,7 @@ def add(app: Flask, comet: Comet) -> None:
     minute = Minute(worker.metrics.tallies)
 
     def watching() -> int:
-        return worker.status.subscribers("watching")
+        return worker.audience.of("watching")
 
     comet.every(PACE, channel="time")(lambda: time_text(datetime.now()))
     comet.every(PACE, channel="clock", type="image/svg+xml")(lambda: draw_clock(face, datetime.now()))

@@ -62,9 +62,7 @@ class Status:
         self.wire = Page((channel,), encodings, place=self.place, drain=drain)
         self.expected = 1
         self.timer = Timer(channel, call=self._page, every=EVERY, channel=channel)
-        #: Touched while somebody asks who subscribes: for that no page is made.
-        self._asking = f"{channel}.subscribers"
-        self._sayings = Sayings(controller, triggers, (channel, self._asking))
+        self._sayings = Sayings(controller, triggers, channel)
         self._looks: deque[Look] = deque(maxlen=LOOKS)
 
     def start(self) -> None:
@@ -81,13 +79,6 @@ class Status:
             self._look()
             gevent.sleep(EVERY)
         return self._figures()
-
-    def subscribers(self, channel: str) -> int:
-        """How many subscribe to it in all workers of this server. Ask every second: the others say it as long as you
-        do, and begin within some seconds."""
-        self.controller.watching.touch(self._asking)
-        living = [tally.pid for tally in self.metrics.tallies() if tally.lives]
-        return sum(said["subscribers"].get(channel, 0) for said in self._sayings.all(living).values())
 
     def _page(self) -> OwnUpdate:
         return OwnUpdate(self.channel, render(self._figures()).encode(), HTML)

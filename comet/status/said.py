@@ -1,6 +1,6 @@
 """Said: what a worker knows that is no number, told to the other workers of this server in a file.
 
-It is written every second while somebody asks. Files of workers that have ended are not read.
+It is written every second while the page's channel is watched. Files of workers that have ended are not read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from heapq import nlargest
 from pathlib import Path
@@ -24,7 +24,6 @@ from ..core.redaction import redact
 from ..core.update import is_own
 from ..triggers.supervisor import Supervisor
 from ..triggers.supervisor.state import State
-from ..watching import either
 from .figures import Said
 
 
@@ -41,12 +40,12 @@ LONGEST = 2000
 
 
 class Sayings:
-    """What this worker says, and what all have said. ``channels``: while one is watched, somebody asks."""
+    """What this worker says, and what all have said. ``channel``: while it is watched, somebody asks."""
 
-    def __init__(self, controller: Controller, triggers: Supervisor, channels: Sequence[str]) -> None:
+    def __init__(self, controller: Controller, triggers: Supervisor, channel: str) -> None:
         self.controller = controller
         self.triggers = triggers
-        self.channels = channels
+        self.channel = channel
         self._folder: Path | None = None
         #: Since when somebody asks, in seconds since 1970.
         self._asked = math.inf
@@ -84,7 +83,7 @@ class Sayings:
 
     def _run(self) -> None:
         """Say it, while anybody asks, for ever."""
-        watch = either([self.controller.watching.watch(channel) for channel in self.channels])
+        watch = self.controller.watching.watch(self.channel)
         while True:
             if not watch.begun.is_set():
                 self._asked = math.inf

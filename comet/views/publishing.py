@@ -47,7 +47,7 @@ def publish(name: str) -> tuple[dict[str, object], int]:
     answer: dict[str, object] = {"id": receipt.id, "channel": channel}
     if receipt.duplicate:
         answer["duplicate"] = True
-    answer["subscribers"] = comet.controller.subscribers(channel)
+    answer["subscribers"] = comet.audience.of(channel)
     return answer, 200 if receipt.duplicate else 201
 
 

@@ -217,5 +217,5 @@ def describe(comet: Worker, channel: str) -> dict[str, object]:
         "time": round(newest.time, 3) if newest else None,
         "stored": len(ring) if ring else 0,
         "bytes": ring.size if ring else 0,
-        "subscribers": comet.controller.subscribers(channel),
+        "subscribers": comet.audience.of(channel),
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,25 @@ def test_each_worker_has_its_share_of_the_connections(server: Server) -> None:
         shares = [ports(worker).count(server.port) - 1 for worker in server.workers()]
     assert sum(shares) >= STREAMS, shares
     assert max(shares) <= 2 * STREAMS / WORKERS, shares
+
+
+def test_subscribers_of_all_workers_are_counted(server: Server) -> None:
+    """Whichever worker answers says how many there are in all, also when one of them was killed."""
+
+    def counted() -> set[int]:
+        with suppress(requests.ConnectionError):  # it was the killed one's
+            asked = [server.get("/channels/counted/info") for _ in range(10)]
+            return {answer.json().get("subscribers", 0) for answer in asked}
+        return set()
+
+    server.publish("counted", "there")
+    with crowd() as people:
+        streams = [people.add(Subscriber(server, "ndjson", "counted")) for _ in range(20)]
+        people.until(lambda: all(stream.opened for stream in streams), what="streams")
+        until(lambda: counted() == {20}, what="all of them")
+        assert server.publish("counted", "more")["subscribers"] == 20
+        killed = max(server.workers(), key=lambda worker: ports(worker).count(server.port))
+        left = 20 - (ports(killed).count(server.port) - 1)
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: counted() == {left}, what="those of the others")
+    until(lambda: counted() == {0}, what="nobody")

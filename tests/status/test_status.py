@@ -117,21 +117,6 @@ def test_what_another_worker_has_said(worker: Worker, folder: Path) -> None:
     other.close()
 
 
-def test_who_asks_only_for_subscribers_has_no_page_made(worker: Worker, folder: Path) -> None:
-    """All workers say what they know, and their subscribers are added up; the timer of the page sleeps."""
-    other = tell(folder, time.time() + 60)  # new, however long it takes until it is read
-    wait(lambda: timer(worker).phase == "asleep")
-    assert not own(folder).exists()
-    assert worker.status.subscribers("news") == 3
-    wait(own(folder).exists)
-    subscription = Subscription(worker.controller.begin(("news",), None, 0).position)
-    worker.controller.add(subscription)
-    assert (worker.status.subscribers("news"), worker.status.subscribers("others")) == (4, 0)
-    worker.controller.remove(subscription)
-    assert timer(worker).phase == "asleep"
-    other.close()
-
-
 def test_who_has_said_nothing_is_told_after_some_patience(
     worker: Worker, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

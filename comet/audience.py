@@ -50,6 +50,7 @@ class Audience:
         """Begin to tell the others, in the folder that the workers share. Call it in the worker, once."""
         self._folder = folder
         if folder is not None:
+            self._own(folder).unlink(missing_ok=True)  # a worker that has died had the same process id
             self._greenlet = gevent.spawn(self._run, folder)
 
     def stop(self) -> None:

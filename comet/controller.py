@@ -121,9 +121,6 @@ class Controller:
         if isinstance(self.broker, HasHealth):
             self.broker.check()
 
-    def subscribers(self, name: str) -> int:
-        return self._subscribers.get(name, 0)
-
     @property
     def subscribed(self) -> Mapping[str, int]:
         """The channels that have subscribers in this worker, and how many."""

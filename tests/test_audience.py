@@ -75,7 +75,9 @@ def test_what_is_told(tmp_path: Path) -> None:
     """Who subscribes here, without comet's own channels; nothing once the worker has stopped."""
     subscribed = {"a": 2, "comet.status": 1}
     one, said = Audience(subscribed), tmp_path / f"{os.getpid()}.audience"
+    said.write_text('{"of one that had this process id": 1}')
     one.start(tmp_path)
+    assert not said.exists()
     wait(lambda: said.exists() and said.read_text() == '{"a": 2}')
     del subscribed["a"]
     wait(lambda: said.read_text() == "{}")

@@ -142,10 +142,10 @@ def test_removing_is_harmless_for_one_that_has_gone(controller: Controller) -> N
     stream = subscription(controller, "never", "published")
     controller.remove(stream)
     controller.add(stream)
-    assert controller.subscribers("never") == 1
+    assert controller.subscribed["never"] == 1
     controller.remove(stream)
     controller.remove(stream)
-    assert controller.subscribers("never") == 0
+    assert "never" not in controller.subscribed
     assert controller.log.rings == {}
 
 

@@ -17,7 +17,7 @@ import redis.connection
 from comet.brokers import Broker
 from comet.brokers.memory import MemoryBroker
 from comet.brokers.redis import RedisBroker
-from comet.brokers.redis.link import Link, Standing
+from comet.brokers.redis.link import CALLS, Link, Standing
 from comet.brokers.redis.publisher import LARGEST
 from comet.controller import Controller
 from comet.core.errors import BrokerAway, CometError, NotFound, SettingsError, TooLarge, TooManyChannels
@@ -101,6 +101,14 @@ def test_many_publish_at_once_and_nothing_is_lost(make: Make) -> None:
     assert readers[0].told == readers[1].told
     assert not readers[0].gaps
     assert sorted(acknowledged) == sorted(readers[0].texts)
+
+
+def test_many_who_ask_at_once_share_a_few_connections(make: Make, server: RedisServer) -> None:
+    workers = make(), make()
+    greenlets = [gevent.spawn(broker(worker).checkpoint, "clock") for worker in workers for _ in range(100)]
+    gevent.joinall(greenlets, raise_error=True)
+    clients = [line for line in server.command("client", "list").splitlines() if "cmd=client" not in line]
+    assert len(clients) <= len(workers) * (CALLS + 1), clients
 
 
 def test_who_has_published_finds_it_at_once(make: Make) -> None:

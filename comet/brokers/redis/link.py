@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import gevent
 import redis
+from gevent.queue import LifoQueue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -31,6 +32,11 @@ AWAY = (redis.ConnectionError, redis.TimeoutError)
 #: Seconds that a connection may take to come about, and an answer to come. Twice of both is less than two seconds.
 CONNECT = 0.3
 ANSWER = 0.65
+
+#: Calls that are under way at once at the most, each on a connection of its own: more than readers make, so that a
+#: publisher need not wait for them; and the seconds that one waits for its turn, more than those before it may take.
+CALLS = 8
+TURN = 1.5
 
 #: Seconds of silence after which a connection that hears messages is asked whether it is alive.
 QUIET = 1.0
@@ -118,8 +124,11 @@ class Link:
             database = parts.path.strip("/") or options.get("db", "0")
             if not database.isdecimal():
                 raise ValueError(f"{database!r} is no database: these are numbers")
-            self._pool = redis.ConnectionPool.from_url(
+            self._pool = redis.BlockingConnectionPool.from_url(
                 parts._replace(query=urlencode(options)).geturl(),
+                max_connections=CALLS,
+                timeout=TURN,
+                queue_class=LifoQueue,
                 retry=Retry(NoBackoff(), 0),
                 socket_connect_timeout=CONNECT,
                 socket_timeout=ANSWER,
@@ -139,8 +148,8 @@ class Link:
         self._script: Any = self.client.register_script(SCRIPT)
 
     def connection(self) -> Any:
-        """A connection of its own, not connected yet."""
-        return self._pool.make_connection()
+        """A connection of its own, not connected yet, and not of the pool."""
+        return self._pool.connection_class(**self._pool.connection_kwargs)
 
     def close(self) -> None:
         self._pool.disconnect()

@@ -10,11 +10,12 @@ The map of the house. Imports run one way: a room imports only what stands after
 * ``live``: any command's output as a page
 * ``app``: ``create_app``, the stand-alone server; ``demo``: its channels and the gallery
 * ``extension``: ``Comet``, for somebody else's Flask app
-* ``serving``: what gunicorn is told; ``reloading``: whether it could begin anew; ``logs``: what it writes down
+* ``serving``: what gunicorn is told; ``reloading``: whether it could begin anew; ``handover``: how the new workers
+  take over; ``logs``: what they write down
 * ``heads``: how long a request's head may take
 * ``views``: HTTP in, HTTP out
 * ``worker``: everything that lives in one process, wired together
-* ``stopping``: how gunicorn tells it to end
+* ``stopping``: how gunicorn tells it to end; ``port``: where it listens, to its last connection
 * ``status``: the live page for administration
 * ``metrics``: what ``GET /metrics`` tells; ``tallies``: what the workers of one server have counted
 * ``audience``: how many subscribe, in all workers of this server

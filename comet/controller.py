@@ -41,7 +41,8 @@ class Controller:
         self.heartbeat = heartbeat
         self.max_streams = max_streams
         self.streams: set[Subscription] = set()
-        self.stopping = False
+        #: Whether the streams are being ended; and whether nobody is taken in any more.
+        self.stopping = self.refusing = False
         self.counts = Counts()
         self._subscribers: dict[str, int] = {}
         self.watching = Watching(broker, self._subscribers)
@@ -111,7 +112,7 @@ class Controller:
 
     def check_room(self) -> None:
         """Raise Stopping or Full if no stream can be taken in now."""
-        if self.stopping:
+        if self.refusing:
             raise Stopping("this worker is stopping; try again.", retry_after=int(self.goodbye_retry() / 1000) + 1)
         if len(self.streams) >= self.max_streams:
             raise Full(f"this worker holds {self.max_streams} streams already (COMET_MAX_STREAMS).", retry_after=10)
@@ -273,12 +274,13 @@ class Controller:
 
     def refuse(self) -> None:
         """Take nobody in any more: this worker is about to drain."""
-        self.stopping = True
+        self.stopping = self.refusing = True
 
     def drain(self, seconds: float) -> None:
         """End all streams, evenly over ``seconds``, each with its goodbye. Blocks until then.
 
-        Streams that do not take their goodbye are still there afterwards; cutting them is the caller's work.
+        Who comes meanwhile is ended last, unless nobody is taken in (see ``refuse``). Streams that do not take their
+        goodbye are still there afterwards; cutting them is the caller's work.
         """
         self.stopping = True
         begun = time.monotonic()
@@ -294,6 +296,9 @@ class Controller:
             # Never sleep(0): it would keep the sockets waiting (see breath).
             gevent.sleep(max(1e-9, begun + seconds * place / len(lasting) - time.monotonic()))
             self._end(stream)
+        self.refuse()
+        for stream in list(self.streams):
+            self._end(stream)  # who came meanwhile
         while self.streams and time.monotonic() < self._drained_at + 0.5:
             gevent.sleep(0.02)
 

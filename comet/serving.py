@@ -22,9 +22,11 @@ from typing import Any
 from gunicorn.errors import AppImportError
 
 from .core.errors import SettingsError
+from .handover import hand_over, say_serving, serves
+from .port import hold, listen, make_ports
 from .reloading import guard
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
-from .stopping import announce, name_ports
+from .stopping import announce
 from .tallies import lay_down, make_folder
 
 
@@ -94,12 +96,14 @@ def options(settings: Settings) -> dict[str, Any]:
         # gunicorn would take SCRIPT_NAME and PATH_INFO from a proxy of this host, also where a stranger has sent them.
         "forwarder_headers": "",
         "preload_app": False,
-        "reuse_port": settings.workers > 1,
+        # At a Unix socket's path there can be but one, which all workers have from their master.
+        "reuse_port": settings.workers > 1 and not settings.bind.startswith("unix:"),
         # It would be shared by all gunicorns of a user, and removed by the first that ends.
         "control_socket_disable": True,
         "on_starting": on_starting,
         "when_ready": when_ready,
         "nworkers_changed": nworkers_changed,
+        "pre_fork": pre_fork,
         "post_fork": post_fork,
         "post_worker_init": post_worker_init,
         "pre_request": pre_request,
@@ -123,6 +127,7 @@ def on_starting(server: Any) -> None:
     except SettingsError as error:
         sys.exit(f"comet: {error}")
     guard(server, _check)
+    hand_over(server, lambda: current_settings().broker == "memory")
     if settings.open:
         server.log.warning(
             "COMET_OPEN is on: everybody on this machine may publish and delete, "
@@ -191,10 +196,17 @@ def nworkers_changed(server: Any, new: int, old: int | None) -> None:
             (_shared / "workers").write_text(str(new))
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Look whether others serve: in the worker there is no telling any more."""
+    worker.beside = any(map(serves, server.WORKERS.values()))
+
+
 def post_fork(server: Any, worker: Any) -> None:
     """In the worker: know how many were there before it, and refuse as one what its app refuses."""
     global _before
     load, _before = worker.load_wsgi, len(server.WORKERS)
+    if worker.beside and worker.cfg.reuse_port:
+        hold(worker)
 
     def load_wsgi() -> None:
         with _refused_by_one(worker):
@@ -224,7 +236,7 @@ def post_worker_init(worker: Any) -> None:
     """Start the background greenlets in the worker, and watch for its end."""
     # Ctrl-C reaches the master too, which tells the worker: hearing it twice would end it with a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    name_ports(worker)
+    make_ports(worker)
     # Only here, where everything is patched.
     from gevent import get_hub
 
@@ -240,6 +252,8 @@ def post_worker_init(worker: Any) -> None:
     # keep everybody waiting for 30 ms each time.
     gc.collect()
     gc.freeze()
+    listen(worker)
+    say_serving(worker)
 
 
 def pre_request(worker: Any, request: Any) -> None:

@@ -1,8 +1,8 @@
 """Stopping: gunicorn tells a worker by TERM to end, for good or because it is reloaded.
 
-From that moment on the worker says that it is not ready. When the whole server stops, its port stays open as long as it
-drains: so who asks ``/readyz`` in front of several hosts finds out before anybody is refused a connection. When it is
-reloaded the port of the old worker closes at once: the new ones take who comes.
+When the whole server stops, the worker says from that moment on that it is not ready, and its port stays open as long
+as it drains: so who asks ``/readyz`` in front of several hosts finds out before anybody is refused a connection. When
+it is reloaded, others serve already (see ``handover``): it goes on until gunicorn closes its port, and then drains.
 
 Read in gunicorn's master too: see ``serving``.
 """
@@ -32,35 +32,18 @@ def announce(server: Any, shared: Path) -> None:
     server.stop = announced
 
 
-def on_term(worker: Any, shared: Path | None, begin: Callable[[], None]) -> None:
-    """Call ``begin`` as soon as this gunicorn worker is told to end, in the signal's handler. When all of the server
-    stops, gunicorn does not know of it before the caller says ``worker.alive = False``: then it closes the port."""
+def on_term(worker: Any, shared: Path | None, begin: Callable[[bool], None]) -> None:
+    """Call ``begin`` as soon as this gunicorn worker is told to end, in the signal's handler, with whether all of the
+    server stops. Then gunicorn does not know of it before the caller says ``worker.alive = False``; else it closes the
+    port within a second."""
     if signal.getsignal(signal.SIGTERM) != worker.handle_exit:
         return  # somebody else's worker has its own way
 
     def told(number: int, frame: Any) -> None:
-        begin()
         # One that does not serve yet has nothing to drain: it may be waiting for just this signal.
-        if not worker.booted or shared is None or not (shared / _MARK).exists():
+        all_stop = worker.booted and shared is not None and (shared / _MARK).exists()
+        begin(all_stop)
+        if not all_stop:
             worker.handle_exit(number, frame)
 
     signal.signal(signal.SIGTERM, told)
-
-
-def name_ports(worker: Any) -> None:
-    """Let the listening sockets of this gunicorn worker know their names when they are closed, too. In the worker.
-
-    gunicorn asks for it with each connection, when it gets round to it: one that has come through a moment before the
-    port was closed would end with a traceback, and its client with nothing.
-    """
-    from gevent.socket import socket  # only here, where everything is patched
-
-    class Port(socket):  # type: ignore[misc]
-        def __init__(self, sock: Any) -> None:
-            self.name = sock.getsockname()
-            super().__init__(sock.family, sock.type, fileno=sock.detach())
-
-        def getsockname(self) -> Any:
-            return self.name
-
-    worker.sockets = [Port(sock) for sock in worker.sockets]

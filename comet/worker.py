@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from .core.wire import Wire
 from .limits import Limits
 from .metrics import Metrics
 from .peers import Peers
+from .port import is_closed
 from .refusals import Refusals
 from .revocations import Revocations
 from .settings import Settings, is_loopback, refuse_flask_sse, refuse_open, refuse_workers
@@ -41,6 +43,9 @@ from .triggers.supervisor.checkpoints import Checkpoints
 log = logging.getLogger("comet")
 
 T = TypeVar("T")
+
+#: Seconds after which gunicorn has closed the port of a worker that it reloads; it looks once a second.
+CLOSES = 2.0
 
 #: Seconds that a real thread waits for the hub's thread to publish for it.
 HANDOVER = 10.0
@@ -135,7 +140,7 @@ class Worker:
             self.status.expected = gunicorn_worker.cfg.workers
             if self._watcher is None:
                 self._watcher = gevent.spawn(self._watch, gunicorn_worker)
-                on_term(gunicorn_worker, shared, self.controller.refuse)
+                on_term(gunicorn_worker, shared, self._told_to_end)
         if not self.started:
             self.started = True
             self._hub_thread, self._loop = _thread_id(), get_hub().loop
@@ -237,12 +242,19 @@ class Worker:
             raise errors[0]
         return results[0]
 
+    def _told_to_end(self, all_stop: bool) -> None:
+        # Where others serve, it serves with them for another moment, but for a log that is its own.
+        if all_stop or self.alone:
+            self.controller.refuse()
+
     def _watch(self, gunicorn_worker: Any) -> None:
         """Drain when gunicorn's worker is told to stop. It calls no hook then, and would kill the streams."""
         while gunicorn_worker.alive and not self.controller.stopping:
             gevent.sleep(0.1)
         gevent.spawn(self.triggers.stop)  # beside the drain: a trigger may need its time
-        gevent.sleep(0)
+        deadline = time.monotonic() + CLOSES
+        while not self.controller.stopping and not is_closed(gunicorn_worker) and time.monotonic() < deadline:
+            gevent.sleep(0.02)
         try:
             self.controller.drain(self.settings.drain_seconds)
         finally:

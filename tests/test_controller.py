@@ -209,6 +209,27 @@ def test_the_drain_ends_streams_evenly(monkeypatch: pytest.MonkeyPatch, standsti
     assert list(ended.values()) == pytest.approx(expected, abs=1e-6, rel=0)
 
 
+def test_who_comes_while_others_are_ended_is_ended_with_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is reloaded has let it in before it closed its port. After that nobody is taken in."""
+    controller, clock = Controller(MemoryBroker()), Clock()
+    late = subscription(controller, "a")
+    for _ in range(10):
+        controller.add(subscription(controller, "a"))
+
+    def come() -> None:
+        if late not in controller.streams and not controller.refusing:
+            controller.add(late)
+            assert not late.leaving
+
+    clock.slept = come
+    monkeypatch.setattr("comet.controller.time", clock)
+    monkeypatch.setattr("comet.controller.gevent", clock)
+    controller.drain(1.0)
+    assert late.leaving
+    with pytest.raises(Stopping):
+        controller.check_room()
+
+
 def test_a_loop_that_fails_is_started_again(
     controller: Controller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -506,12 +506,14 @@ WORKS = (
     Work(
         "across",
         "Brokers: from publishing to delivery",
-        "20 updates a second to 1,000 subscribers, half of them on the other worker. Servers, Redis and load share "
-        "the machine's cores; who reads the streams does so when nobody else needs one.",
+        "20 updates a second to 1,000 subscribers, with two workers half of them on the other one. Servers, Redis and "
+        "load share the machine's cores; who reads the streams does so when nobody else needs one. nchan and the C "
+        "loop, one process each and without a broker, show what the machine itself takes at this pace.",
         across,
         [
             Row(Comet, 1000),
-            *(Row(server, 1000) for server in (peers.TwoOnSqlite, peers.TwoOnRedis, peers.FlaskSse)),
+            *(Row(server, 1000) for server in (peers.TwoOnSqlite, peers.TwoOnRedis)),
+            *(Row(server, 1000) for server in (peers.Nchan, peers.CLoop, peers.FlaskSse)),
         ],
         [P50, P99],
         rounds=3,

@@ -217,7 +217,8 @@ class Multipart(Wire):
 
     def _shows(self, update: Update, state: State) -> bool:
         # An empty part shows as a broken image.
-        return bool(update.data) and self.boundary not in update.data and (state is None or update.type == state[0])
+        fits = state is None or _meaning(update.type) == _meaning(state[0])
+        return bool(update.data) and self.boundary not in update.data and fits
 
     def _part(self, update: Update) -> bytes:
         return update.data + b"\r\n--" + self.boundary + b"\r\n" + self._head(update.type)
@@ -237,6 +238,12 @@ class Multipart(Wire):
     def heartbeat(self, state: State) -> bytes:
         # A part always replaces the content. An image may be drawn again; a document would lose its scroll position.
         return self._part(state[1]) if state and state[1].essence.startswith("image/") else b""
+
+
+def _meaning(media_type: str) -> str:
+    """The same for two media types that mean the same: text is UTF-8 if it does not say what it is."""
+    meaning = "".join(media_type.lower().split())
+    return meaning if "charset=" in meaning or not meaning.startswith("text/") else f"{meaning};charset=utf-8"
 
 
 #: Short text large, long text readable, images whole, all of it in the middle: in a window, a frame or on a phone.

@@ -200,6 +200,13 @@ def test_a_multipart_stream_has_one_type_for_life() -> None:
     assert second == b""
 
 
+def test_types_that_mean_the_same_are_one_in_a_multipart_stream() -> None:
+    spellings = ["text/plain", "text/plain; charset=utf-8", "Text/Plain;charset=UTF-8", "text/plain; charset=latin-1"]
+    updates = [placed("a", seq, b"%d" % seq, type=spelling) for seq, spelling in enumerate(spellings, 1)]
+    written, _ = shown(wire := Multipart(("a",)), *updates)
+    assert [body for _, body in read_parts(wire, written)] == [b"1", b"2", b"3"]
+
+
 def test_a_small_first_picture_is_padded_to_what_chromium_looks_at() -> None:
     """With 1,024 bytes it shows another site's picture at once; a larger one needs no padding, and no other part."""
     wire = Multipart(("a",))

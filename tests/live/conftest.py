@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.brokers.redis_server import RedisServer
 from tests.live.browsers import BROWSERS, Browser
 from tests.live.pages import both
 from tests.live.server import Server
@@ -18,6 +20,19 @@ def server() -> Iterator[Server]:
     """A server that the tests of one file share: each uses channels of its own."""
     with Server(demo=1, heartbeat=1) as running:
         yield running
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a broker that several workers share, each kind in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/log.db"
+        return
+    redis = RedisServer(tmp_path)
+    try:
+        yield redis.start().url
+    finally:
+        redis.kill()
 
 
 @pytest.fixture(scope="module", params=BROWSERS)

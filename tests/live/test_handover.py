@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.brokers.redis_server import RedisServer
 from tests.live import wells
 from tests.live.clients import Subscriber, crowd
 from tests.live.publishers import in_background
@@ -32,18 +31,6 @@ CLIENTS = 180
 DRAIN = 1.0
 RELOADS = 3
 CHANNELS = ("a", "b", "c", "d")
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/log.db"
-        return
-    redis = RedisServer(tmp_path)
-    try:
-        yield redis.start().url
-    finally:
-        redis.kill()
 
 
 def renewed(server: Server, gone: list[int], workers: int = WORKERS) -> bool:

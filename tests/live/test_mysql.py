@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.brokers.redis_server import RedisServer
 from tests.conftest import need
 from tests.live.server import ROOT, Server, free_port
 from tests.mariadb import MariaDB
@@ -45,18 +44,6 @@ always = true
 """
 
 ROOMY = {"history": 1_000_000, "history_bytes": 1 << 28, "memory": 1 << 30}
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/log.db"
-        return
-    redis = RedisServer(tmp_path)
-    try:
-        yield redis.start().url
-    finally:
-        redis.kill()
 
 
 class Stage:

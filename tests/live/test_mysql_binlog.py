@@ -12,7 +12,7 @@ import pytest
 
 from comet.triggers.mysql.binlog import Binlog
 from tests.live.server import Server
-from tests.live.test_mysql import ROOMY, Stage, broker, strike, writing
+from tests.live.test_mysql import ROOMY, Stage, strike, writing
 from tests.mariadb import MariaDB
 from tests.timing import until
 from tests.triggers.conftest import cooperative
@@ -21,7 +21,7 @@ from tests.triggers.watching import Published, ended, wait
 from tests.triggers.writers import writers
 
 
-__all__ = ["broker", "cooperative"]
+__all__ = ["cooperative"]
 
 TRIGGERS = """
 [[triggers]]

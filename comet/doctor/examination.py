@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Generic, TypeVar
 
+from .flow import OPENING
 from .seen import Answer, Poll, Seen, Silence, Sized, Stream
 from .talk import PATIENCE, Reader, Target, Unreachable
-from .verdicts import OPENING
 
 
 T = TypeVar("T")

@@ -7,7 +7,8 @@ from typing import Any
 
 from .advice import ADVICE, CADDY, NGINX
 from .seen import Seen
-from .verdicts import OK, WRONG, Verdict, judge
+from .verdict import OK, WRONG, Verdict
+from .verdicts import judge
 
 
 Verdicts = list[tuple[str, Verdict]]

@@ -9,7 +9,8 @@ import pytest
 from comet.doctor import report
 from comet.doctor.advice import ADVICE
 from comet.doctor.seen import Answer, Link, Poll, Seen, Silence, Sized, Stream
-from comet.doctor.verdicts import CHECKS, OK, UNKNOWN, WRONG, judge
+from comet.doctor.verdict import OK, UNKNOWN, WRONG
+from comet.doctor.verdicts import CHECKS, judge
 
 
 OURS = {"content-type": "application/problem+json"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from ..access import Access
 from ..core.errors import CometError
 from . import (
     answers,
@@ -82,25 +83,24 @@ def readyz() -> tuple[str, int, dict[str, str]]:
 
 def finish(response: Response) -> Response:
     """What holds for every answer, errors too."""
+    comet, environ, headers = worker(), request.environ, response.headers
     bodies.drop(response)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers.setdefault("Cache-Control", subscribing.NOT_STORED)
-    if "token" in request.environ.get("QUERY_STRING", ""):
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers.setdefault("Cache-Control", subscribing.NOT_STORED)
+    if "token" in environ.get("QUERY_STRING", ""):
         # The address is a secret: a page must not send it to the sites of its pictures.
-        response.headers["Referrer-Policy"] = "no-referrer"
-    _share(response)
-    if worker().controller.stopping:
+        headers["Referrer-Policy"] = "no-referrer"
+    _share(response, comet.access, environ.get("HTTP_ORIGIN"))
+    if comet.controller.stopping:
         end_connection()  # what is asked next is for another worker
     answers.watch(response)
     return response
 
 
-def _share(response: Response) -> None:
+def _share(response: Response, access: Access, origin: str | None) -> None:
     """CORS: let pages of the sites on the list read this answer."""
-    access = worker().access
     if access.origins:
         response.vary.add("Origin")
-    origin = request.headers.get("Origin")
     if origin is None or not access.allows_origin(origin):
         return
     named = origin.lower() in access.origins

@@ -320,14 +320,18 @@ class Cohorts:
         """Let a cohort that was written to be found where it stands now."""
         self._full(cohort)
         position = cohort.position
-        cohort.key = (*cohort.key[:2], cohort.state, position.epoch, self._place(position))
-        if len(cohort.members) < COHORT:
-            room = self._with_room.setdefault(cohort.key, {})
-            other = next(iter(room), cohort)
-            room[cohort] = None
-            fewer = min(cohort, other, key=lambda each: len(each.members))
-            if other is not cohort and len(fewer.members) < FEW:
-                self.wake(fewer)  # they find nothing new, and join where there is room
+        key = cohort.key = (*cohort.key[:2], cohort.state, position.epoch, self._place(position))
+        room = self._with_room.get(key)
+        if len(cohort.members) >= COHORT:
+            return
+        if room is None:
+            self._with_room[key] = {cohort: None}
+            return
+        other = next(iter(room))
+        room[cohort] = None
+        fewer = min(cohort, other, key=lambda each: len(each.members))
+        if len(fewer.members) < FEW:
+            self.wake(fewer)  # they find nothing new, and join where there is room
 
     def awaits(self, names: Iterable[str]) -> bool:
         """Whether anybody waits for one of these channels."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .brokers import Broker
 from .core.log import Position
-from .core.update import Update
 from .core.wire import State, Wire
 
 
@@ -31,8 +29,7 @@ class Reader(Protocol):
     state: State
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """The bytes, and where their reader stands after them. ``more``: not at the head yet; ``ended``: a channel was.
 
     ``updates``: how many they are of; ``gap``: the reason of the one that is told in them, if any.
@@ -84,7 +81,7 @@ class Frames:
     def _make(self, reader: Reader, wire: Wire) -> Frame:
         page = self.broker.since(reader.position, size=PIECE, limit=ENTRIES)
         text, state = wire.frame(page.entries, page.gap, reader.state)
-        updates = sum(isinstance(entry, Update) for entry in page.entries) if text else 0
+        updates = len(page.entries) - page.ended if text else 0  # the end of a channel is the last entry
         gap = page.gap.reason if page.gap and text else ""
         return Frame(text, state, page.epoch, page.seq, page.told, page.more, page.ended, updates, gap)
 

@@ -18,6 +18,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from operator import attrgetter
+from typing import NamedTuple
 
 from .changes import Changes
 from .cursor import NOWHERE, Cursor
@@ -43,8 +44,7 @@ class Gap:
     reason: str  # "trimmed", "epoch", "future" or "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """What a reader gets next.
 
     ``seq`` is its cursor afterwards, and ``told`` what it has then been told of losses; ``more`` says that it is not at
@@ -314,7 +314,7 @@ class Log:
             at = Position(at.names, 0, self.epoch, at.newest_only, gone)
         doubt = at.doubt
         missed = self.missed(at.names, at.seq)
-        if doubt is None and any(new > old for new, old in zip_longest(missed, at.told, fillvalue=0)):
+        if doubt is None and missed and any(new > old for new, old in zip_longest(missed, at.told, fillvalue=0)):
             doubt = (str(self.cursor(at.seq)), "trimmed")
         entries: list[Entry] = []
         for entry in self._after(at):
@@ -330,23 +330,22 @@ class Log:
     def _page(
         self, doubt: tuple[str, str] | None, entries: list[Entry], seq: int, missed: tuple[int, ...], *, more: bool
     ) -> Page:
-        told = missed if any(lost > seq for lost in missed) else ()
+        told = missed if missed and any(lost > seq for lost in missed) else ()
         return Page(_gap(doubt, entries), entries, self.epoch, seq, more, ended=False, told=told)
 
-    def _after(self, at: Position) -> Iterator[Entry]:
+    def _after(self, at: Position) -> Iterable[Entry]:
         sources = [self._channel(name, at) for name in at.names]
         return sources[0] if len(sources) == 1 else heapq.merge(*sources, key=_seq)
 
-    def _channel(self, name: str, at: Position) -> Iterator[Entry]:
+    def _channel(self, name: str, at: Position) -> Iterable[Entry]:
         ring = self.rings.get(name)
         if ring is None or ring.last <= at.seq:
-            return
+            return ()
         if ring.closed:
-            yield Closed(name, ring.closed_at, self.epoch, ring.closed)
-        elif at.newest_only or ring.rule.conflate:
-            yield from ring.recent(1) if ring.updates and ring.updates[-1].seq > at.seq else ()
-        else:
-            yield from ring.after(at.seq)
+            return (Closed(name, ring.closed_at, self.epoch, ring.closed),)
+        if at.newest_only or ring.rule.conflate:
+            return ring.recent(1) if ring.updates and ring.updates[-1].seq > at.seq else ()
+        return ring.after(at.seq)
 
 
 def _gap(doubt: tuple[str, str] | None, entries: Iterable[Entry]) -> Gap | None:

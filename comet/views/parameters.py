@@ -45,19 +45,24 @@ def one(text: str) -> str:
     return found[0]
 
 
+def _given(request: Request, name: str) -> str | None:
+    """What the query says of it. Most requests have none: then nothing is taken apart."""
+    return request.args.get(name) if request.query_string else None
+
+
 def since(request: Request) -> str | None:
     """The cursor, as sent. The header wins: a browser that reconnects sends it beside the URL of its first request."""
-    header = request.headers.get("Last-Event-ID", "")
+    header = request.environ.get("HTTP_LAST_EVENT_ID", "")
     try:
         header = header.encode("latin-1").decode()
     except UnicodeError:
         pass  # it is no cursor in any case, and told as it came
-    return header or request.args.get("since") or None
+    return header or _given(request, "since") or None
 
 
 def utf8(request: Request, name: str) -> str | None:
     """A parameter whose very characters count. Flask would hand over bytes that are not UTF-8 percent-encoded."""
-    if not request.query_string or request.args.get(name) is None:
+    if _given(request, name) is None:
         return None
     try:
         fields = parse_qsl(request.query_string.decode(), keep_blank_values=True, errors="strict")
@@ -67,7 +72,7 @@ def utf8(request: Request, name: str) -> str | None:
 
 
 def whole(request: Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.args.get(name)
+    text = _given(request, name)
     if text is None:
         return default
     if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not least <= int(text) <= most:
@@ -77,7 +82,7 @@ def whole(request: Request, name: str, default: int, least: int, most: int) -> i
 
 def last(request: Request) -> int | None:
     """How many recent updates of each channel are asked for; more than is kept is cut, however much more."""
-    text = request.args.get("last")
+    text = _given(request, "last")
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]+", text, re.ASCII):
@@ -86,13 +91,13 @@ def last(request: Request) -> int | None:
 
 
 def seconds(request: Request, name: str, default: float, least: float, most: float) -> float:
-    text = request.args.get(name)
+    text = _given(request, name)
     return default if text is None else _number(name, text, least, most, "seconds")
 
 
 def rate(request: Request) -> float | None:
     """How many times a second a stream is written to at most; None: as often as there is something new."""
-    text = request.args.get("rate")
+    text = _given(request, "rate")
     return None if text is None else _number("rate", text, *RATES, "writes a second")
 
 
@@ -104,8 +109,8 @@ def _number(name: str, text: str, least: float, most: float, unit: str) -> float
 
 
 def flag(request: Request, name: str) -> bool:
-    text = request.args.get(name, "0")
-    if text not in ("0", "1"):
+    text = _given(request, name)
+    if text not in (None, "0", "1"):
         raise BadRequest(f"{name}={text[:40]!r}: it takes 1 or 0.")
     return text == "1"
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import replace
 from operator import attrgetter
 
 import gevent
@@ -187,7 +186,7 @@ class RedisBroker:
             scratch.rings[name].lost = lost[name]  # what was not read is skipped, not lost
         scratch.head, scratch.floor = bound, piece.floor
         page = scratch.read(at, size=size, limit=limit)
-        return page if bound == upto else replace(page, more=True, told=scratch.missed(at.names, at.seq))
+        return page if bound == upto else page._replace(more=True, told=scratch.missed(at.names, at.seq))
 
     # Letting time pass.
 

@@ -193,7 +193,7 @@ class Mirror:
             scratch.rings[name].lost = lost[name]  # what was left out above, this reader does not want
         scratch.head = bound
         page = scratch.read(at, size=size, limit=limit)
-        return page if page.ended or bound == upto else replace(page, more=True)
+        return page if page.ended or bound == upto else page._replace(more=True)
 
     def _channel(self, db: sqlite3.Connection, name: str, at: Position, upto: int, count: int) -> list[tuple[Any, ...]]:
         newest = at.newest_only or self.log.rules[name].conflate

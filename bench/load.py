@@ -187,8 +187,9 @@ class Subscriber:
         return self.take(piece)
 
     def _receive_timed(self) -> bytes:
-        piece, ((_, _, when),), _, _ = self.sock.recvmsg(65_536, 64)
-        seconds, nanoseconds = _TIME.unpack(when)
+        piece, said, _, _ = self.sock.recvmsg(65_536, 64)
+        # The kernel begins to stamp a moment after it is asked to; and of an end it says nothing.
+        seconds, nanoseconds = _TIME.unpack(said[0][2]) if said else divmod(time.time_ns(), 1_000_000_000)
         self.came = seconds * 1_000_000_000 + nanoseconds
         return piece
 

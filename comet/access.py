@@ -105,7 +105,7 @@ class Access:
     def check_write(self, action: str, channels: Sequence[str]) -> None:
         """Raise Unauthorized or Forbidden if this request may not ``publish`` or ``admin``. No channels: they are not
         known yet."""
-        header = request.headers.get("Authorization")
+        header = request.environ.get("HTTP_AUTHORIZATION")
         by_key = header is not None and self._is_key(header)
         token = self._token(cookies=not by_key)
         if header is not None and not (by_key or self._is_read(header)) and self._is_for_us(header):

@@ -229,12 +229,14 @@ def app() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def exempt() -> Iterator[Server]:
     """Its CSRF protection leaves our routes to us: ``csrf.exempt(comet.blueprint)``."""
-    os.environ["TEST_EXEMPT"] = "1"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_EXEMPT", "1")
+        server = Foreign("login:app", "-k", "gevent", lines=TWO_LINES).__enter__()
+    # The one without it may be started only now.
     try:
-        with Foreign("login:app", "-k", "gevent", lines=TWO_LINES) as server:
-            yield server
+        yield server
     finally:
-        del os.environ["TEST_EXEMPT"]
+        server.__exit__()
 
 
 def login(server: Server, user: str) -> requests.Session:

@@ -26,7 +26,7 @@ from .handover import hand_over, say_serving, serves
 from .port import hold, listen, make_ports
 from .reloading import guard
 from .settings import FREE_CONNECTIONS, Settings, load, refuse_workers
-from .stopping import announce
+from .stopping import announce, is_announced
 from .tallies import lay_down, make_folder
 
 
@@ -226,7 +226,8 @@ def _refused_by_one(worker: Any) -> Iterator[None]:
     except AppImportError:
         deadline = time.monotonic() + 5 * _before  # a busy machine takes its time to end the one
         while time.monotonic() < deadline:
-            if not worker.alive:
+            # A signal that comes before gunicorn's worker listens for it is lost.
+            if not worker.alive or is_announced(_shared):
                 sys.exit()
             time.sleep(0.02)
         raise

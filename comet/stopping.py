@@ -32,6 +32,11 @@ def announce(server: Any, shared: Path) -> None:
     server.stop = announced
 
 
+def is_announced(shared: Path | None) -> bool:
+    """Whether all of the server stops."""
+    return shared is not None and (shared / _MARK).exists()
+
+
 def on_term(worker: Any, shared: Path | None, begin: Callable[[bool], None]) -> None:
     """Call ``begin`` as soon as this gunicorn worker is told to end, in the signal's handler, with whether all of the
     server stops. Then gunicorn does not know of it before the caller says ``worker.alive = False``; else it closes the
@@ -41,7 +46,7 @@ def on_term(worker: Any, shared: Path | None, begin: Callable[[bool], None]) -> 
 
     def told(number: int, frame: Any) -> None:
         # One that does not serve yet has nothing to drain: it may be waiting for just this signal.
-        all_stop = worker.booted and shared is not None and (shared / _MARK).exists()
+        all_stop = worker.booted and is_announced(shared)
         begin(all_stop)
         if not all_stop:
             worker.handle_exit(number, frame)

@@ -166,10 +166,9 @@ def lay_down(folder: Path, pid: int) -> None:
             _take_greatest(numbers["latest"], tally.numbers.get("latest", {}))
             names.append(name)
     _replace(folder / ENDED, {"names": names[-REMEMBERED:], "numbers": numbers})
-    for name in gone:
-        for kind in ("tally", "mark"):
-            (folder / f"{name}.{kind}").unlink(missing_ok=True)
-    (folder / f"{pid}.said").unlink(missing_ok=True)  # see status/said.py
+    # All that is its own here, also what it was writing when it was killed, and what others keep (status, audience).
+    for left in (*folder.glob(f"{pid}-*"), *folder.glob(f"{pid}.*")):
+        left.unlink(missing_ok=True)
 
 
 def _add(all: dict[str, float], values: Mapping[str, float]) -> None:

@@ -69,6 +69,17 @@ def test_what_is_laid_down_counts_once(tmp_path: Path) -> None:
     assert told(tmp_path) == {UPDATES: 4, "s": 3, "l": 2}
 
 
+def test_nothing_is_left_of_one_that_was_killed_while_it_wrote(tmp_path: Path) -> None:
+    own = Own()
+    own.open(tmp_path)
+    own.write({})
+    for name in (f"{own.name}.new", f"{os.getpid()}.said", f"{os.getpid()}.audience", f"{os.getpid() + 1}.said"):
+        (tmp_path / name).touch()
+    own.close()
+    lay_down(tmp_path, os.getpid())
+    assert {left.name for left in tmp_path.iterdir()} == {"ended", f"{os.getpid() + 1}.said"}
+
+
 def test_who_has_been_read_before_it_was_laid_down_does_not_count_twice(tmp_path: Path) -> None:
     """A reader that has the file of a worker in its hand finds its name among those that ended."""
     own = worker(tmp_path, 5)

@@ -296,6 +296,8 @@ class Controller:
             # Never sleep(0): it would keep the sockets waiting (see breath).
             gevent.sleep(max(1e-9, begun + seconds * place / len(lasting) - time.monotonic()))
             self._end(stream)
+        while not self.refusing and time.monotonic() < self._drained_at:
+            gevent.sleep(0.02)  # who was let in before may ask only now, if there was much to do
         self.refuse()
         for stream in list(self.streams):
             self._end(stream)  # who came meanwhile

@@ -44,8 +44,9 @@ log = logging.getLogger("comet")
 
 T = TypeVar("T")
 
-#: Seconds after which gunicorn has closed the port of a worker that it reloads; it looks once a second.
-CLOSES = 2.0
+#: Seconds after which gunicorn has closed the port of a worker that it reloads: it looks once a second, and on a busy
+#: machine it may be late.
+CLOSES = 10.0
 
 #: Seconds that a real thread waits for the hub's thread to publish for it.
 HANDOVER = 10.0

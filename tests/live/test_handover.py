@@ -167,11 +167,15 @@ def test_a_server_that_stops_says_so_before_it_closes_its_port(broker: str) -> N
             server.connect()
 
 
+SERVED = {("ready", 200), ("published", 201), ("subscribed", 200)}
+
+
 @pytest.mark.parametrize("workers", [1, WORKERS])
 def test_nobody_is_refused_while_a_server_reloads(broker: str, workers: int) -> None:
     """Whoever connects is served, by a worker that goes or by one that has come, and none of them is not ready."""
     with ExitStack() as stack:
-        server = serve(stack, broker, workers=workers, drain_seconds=1)
+        # Long enough for who was let in last, on a busy machine too.
+        server = serve(stack, broker, workers=workers, drain_seconds=4)
         said: Counter[tuple[str, int]] = Counter()
 
         def ask() -> None:
@@ -194,13 +198,13 @@ def test_nobody_is_refused_while_a_server_reloads(broker: str, workers: int) -> 
         with in_background(*people) as stop:
             for _ in range(RELOADS):
                 before = said.copy()
-                until(lambda before=before: all(said[each] > count + 5 for each, count in before.items()))
+                until(lambda before=before: all(said[each] > before[each] + 5 for each in SERVED), what="each served")
                 old = server.workers()
                 server.signal(signal.SIGHUP)
                 until(lambda old=old: renewed(server, old, workers), seconds=30, what="new workers")
             stop()
-        resets = [said.pop((what, 0), 0) for what in ("ready", "published", "subscribed")]
-        assert set(said) == {("ready", 200), ("published", 201), ("subscribed", 200)}, said
+        resets = [said.pop((what, 0), 0) for what, _ in SERVED]
+        assert set(said) == SERVED, said
         # A connection can come about in the microseconds between the last look and the closing of a port. Where all
         # workers have one port, it is not closed.
         assert sum(resets) <= (RELOADS * WORKERS * len(people) if workers > 1 else 0)
@@ -211,7 +215,7 @@ def resets_counted(said: Counter[tuple[str, int]], what: str) -> Iterator[None]:
     try:
         yield
     except requests.ConnectionError as error:
-        assert "reset by peer" in str(error) or "refused" in str(error)
+        assert any(each in str(error) for each in ("reset by peer", "refused", "without response")), error
         said[what, 0] += 1
 
 

@@ -105,12 +105,13 @@ class Access:
     def check_write(self, action: str, channels: Sequence[str]) -> None:
         """Raise Unauthorized or Forbidden if this request may not ``publish`` or ``admin``. No channels: they are not
         known yet."""
-        header = request.environ.get("HTTP_AUTHORIZATION")
+        environ = request.environ
+        header = environ.get("HTTP_AUTHORIZATION")
         by_key = header is not None and self._is_key(header)
         token = self._token(cookies=not by_key)
         if header is not None and not (by_key or self._is_read(header)) and self._is_for_us(header):
             self._refuse_key(header)
-        if not self.tokens and self.authorize is None and request.query_string and PARAMETER in request.args:
+        if not self.tokens and self.authorize is None and environ.get("QUERY_STRING") and PARAMETER in request.args:
             raise Unauthorized(
                 f"?{PARAMETER}= is sent, and this server has no key for tokens: set COMET_JWT_KEY or "
                 f"COMET_JWT_PUBLIC_KEY, or leave it out."

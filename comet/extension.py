@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask import Blueprint, Flask, request
+from flask import Blueprint, Flask
 
 from .access import Authorize
 from .brokers import Broker
@@ -67,7 +67,7 @@ class Comet:
         self.worker.start(worker, shared)
 
     def _begin(self) -> None:
-        server.begin(self.worker, request)
+        server.begin(self.worker)
 
     # Deciding.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Request, Response
 from werkzeug.exceptions import HTTPException
 
 from ..access import Access
@@ -21,7 +21,7 @@ from . import (
     tokens,
     viewing,
 )
-from .current import end_connection, worker
+from .current import end_connection, the_request, worker
 
 
 _HEADERS = "Last-Event-ID, Cache-Control, Authorization, Content-Type, Idempotency-Key, Comet-Event"
@@ -69,6 +69,7 @@ def add_everywhere(app: Flask) -> None:
 
 def healthz() -> tuple[str, int, dict[str, str]]:
     """The process runs; and how the request has reached it, which only a proxy in front could tell else."""
+    request = the_request()
     reached_by = request.environ.get("SERVER_PROTOCOL", "HTTP/1.1")
     if any(name in request.headers for name in ("X-Forwarded-For", "Forwarded")):
         reached_by += ", forwarded"
@@ -85,22 +86,24 @@ def readyz() -> tuple[str, int, dict[str, str]]:
 
 def finish(response: Response) -> Response:
     """What holds for every answer, errors too."""
-    comet, environ, headers = worker(), request.environ, response.headers
-    bodies.drop(response)
+    comet, request, headers = worker(), the_request(), response.headers
+    environ = request.environ
+    bodies.drop(response, request)
     headers["X-Content-Type-Options"] = "nosniff"
     headers.setdefault("Cache-Control", subscribing.NOT_STORED)
     if "token" in environ.get("QUERY_STRING", ""):
         # The address is a secret: a page must not send it to the sites of its pictures.
         headers["Referrer-Policy"] = "no-referrer"
-    _share(response, comet.access, environ.get("HTTP_ORIGIN"))
+    _share(response, comet.access, request)
     if comet.controller.stopping:
         end_connection()  # what is asked next is for another worker
-    answers.watch(response)
+    answers.watch(response, request)
     return response
 
 
-def _share(response: Response, access: Access, origin: str | None) -> None:
+def _share(response: Response, access: Access, request: Request) -> None:
     """CORS: let pages of the sites on the list read this answer."""
+    origin = request.environ.get("HTTP_ORIGIN")
     if access.origins:
         response.vary.add("Origin")
     if origin is None or not access.allows_origin(origin):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from flask import Response, request
+from flask import Request, Response
 
 from ..peers import NO_PEER, Peer
 from .current import worker
@@ -14,7 +14,7 @@ from .current import worker
 TAKEN = 16_384
 
 
-def watch(response: Response) -> None:
+def watch(response: Response, request: Request) -> None:
     """Bound the writing of a large answer by COMET_WRITE_TIMEOUT, for as long as nothing of it is taken."""
     # Without a length it is a stream or a poll, which do this themselves.
     if (response.content_length or 0) > TAKEN and request.method != "HEAD" and not response.direct_passthrough:

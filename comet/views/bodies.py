@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import gevent
-from flask import Response, request
+from flask import Request, Response
 from gunicorn.http.errors import ParseException
 
 from ..core.errors import BadRequest, TimedOut, TooLarge
@@ -29,16 +29,16 @@ _PIECE = 65_536
 _FIRST_PIECE = 1024
 
 
-def read(most: int) -> bytes:
+def read(request: Request, most: int) -> bytes:
     """Read the request's body. Raises TooLarge beyond ``most`` bytes, TimedOut when it stalls for COMET_WRITE_TIMEOUT
     or comes too slowly, BadRequest when its framing is broken."""
     length = request.content_length
     if length is not None and length > most:
         raise TooLarge(f"{length} bytes; this takes at most {most}.")
-    if length and _is_here(length):
+    if length and _is_here(request, length):
         return request.stream.read(length)
     pieces, size = [], 0
-    for piece in _pieces(worker().settings.write_timeout, length):
+    for piece in _pieces(request, worker().settings.write_timeout, length):
         pieces.append(piece)
         size += len(piece)
         if size > most:
@@ -54,7 +54,7 @@ def read(most: int) -> bytes:
     return body
 
 
-def _is_here(length: int) -> bool:
+def _is_here(request: Request, length: int) -> bool:
     """Whether all of the body came with the head, as most do: then it is read without timers. gunicorn has it ready."""
     body: Any = request.environ.get("wsgi.input")
     ready = getattr(getattr(getattr(body, "reader", None), "unreader", None), "buf", None)
@@ -65,10 +65,10 @@ class _TooSlow(Exception):
     pass
 
 
-def _pieces(timeout: float, length: int | None) -> Iterator[bytes]:
+def _pieces(request: Request, timeout: float, length: int | None) -> Iterator[bytes]:
     begun, size = time.monotonic(), 0
     try:
-        with _each_read_within(timeout) as is_gevents:
+        with _each_read_within(request, timeout) as is_gevents:
             while True:
                 if length is None:
                     # As much as has come already: then one that drips is found out soon.
@@ -93,7 +93,7 @@ def _pieces(timeout: float, length: int | None) -> Iterator[bytes]:
 
 
 @contextmanager
-def _each_read_within(seconds: float) -> Iterator[bool]:
+def _each_read_within(request: Request, seconds: float) -> Iterator[bool]:
     """Bound each read from the connection: a body may be long, but it must not stand still. Gives whether the
     connection is gevent's, so that its timers run while a read waits."""
     sock: Any = request.environ.get("gunicorn.socket")
@@ -111,12 +111,12 @@ def _each_read_within(seconds: float) -> Iterator[bool]:
         peers.readers.discard(peer)
 
 
-def drop(response: Response) -> Response:
+def drop(response: Response, request: Request) -> Response:
     """After a refusal: read what is left of the body, up to a limit, and end the connection after the answer."""
     if response.status_code < 400:
         return response
     body: Any = request.environ.get("wsgi.input")
-    if not hasattr(body, "failed") or body.failed or not _has_body():
+    if not hasattr(body, "failed") or body.failed or not _has_body(request):
         return response
     # gunicorn reads the rest of a body before the next request, without any limit, unless it is marked as failed:
     # then it closes the connection.
@@ -124,7 +124,7 @@ def drop(response: Response) -> Response:
     end_connection()
     if response.status_code != TimedOut.status_hint:
         try:
-            with gevent.Timeout(LINGER, False), _each_read_within(worker().settings.write_timeout):
+            with gevent.Timeout(LINGER, False), _each_read_within(request, worker().settings.write_timeout):
                 _read_away(body, DROPPED)
         except (ParseException, OSError):
             pass  # it gets no more than the answer
@@ -136,5 +136,5 @@ def _read_away(body: Any, left: int) -> None:
         left -= len(piece)
 
 
-def _has_body() -> bool:
+def _has_body(request: Request) -> bool:
     return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()

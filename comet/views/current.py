@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import current_app, request, url_for
+from flask import Request, current_app, request, url_for
 
 from ..worker import Worker
 
 
 def worker() -> Worker:
-    return cast(Worker, current_app.extensions["comet"].worker)
+    app: Any = current_app
+    return cast(Worker, app._get_current_object().extensions["comet"].worker)
+
+
+def the_request() -> Request:
+    """The request itself. What Flask has in its place looks for it at each touch, thirty times as long as it takes."""
+    standing_in: Any = request
+    return cast(Request, standing_in._get_current_object())
 
 
 def base_url() -> str:
@@ -26,6 +33,6 @@ def end_connection() -> None:
 
     WSGI has no word for that: it takes the ``pre_request`` of comet's gunicorn.conf.
     """
-    find: Any = getattr(request.environ.get("wsgi.input"), "request", None)
+    find: Any = getattr(the_request().environ.get("wsgi.input"), "request", None)
     if find is not None and (found := find()) is not None:
         found.force_close()

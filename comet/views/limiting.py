@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from flask import request
-
 from ..limits import Place
-from .current import worker
+from .current import the_request, worker
 
 
 def enter(*, cookies: bool) -> Place:
@@ -23,6 +21,6 @@ def check_publishing(updates: int, size: int) -> None:
 
 def address() -> str:
     """Whose request this is: the client's address, or that of a proxy that nobody believes."""
-    environ, proxies = request.environ, worker().limits.proxies
+    environ, proxies = the_request().environ, worker().limits.proxies
     peer: str = environ.get("REMOTE_ADDR", "")
     return proxies.client(peer, environ.get("HTTP_X_FORWARDED_FOR", "")) if proxies else peer

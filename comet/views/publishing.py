@@ -11,13 +11,13 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
-from flask import Response, request
+from flask import Request, Response
 
 from ..breath import breathe
 from ..core.errors import BadRequest, CometError, TooLarge, UnsupportedMedia
 from ..core.update import TEXT, Closed, Update, check_channel, check_event, check_key, check_type, is_own
 from . import bodies, limiting, parameters
-from .current import worker
+from .current import the_request, worker
 from .subscribing import describe
 
 
@@ -29,18 +29,18 @@ _CHARSET = re.compile(r';[ \t]*charset\*?=[ \t]*"?([^;"\s]*)', re.IGNORECASE)
 
 def publish(name: str) -> Response:
     """``POST /channels/NAME``: the body is the data."""
-    comet = worker()
+    comet, request = worker(), the_request()
     channel = check_channel(name)
     comet.access.check_write("publish", [channel])
-    _check_encoding()
+    _check_encoding(request)
     # Everything that can be wrong is looked at before a large body is read for nothing. In the environ: Werkzeug takes
     # some microseconds to find a header, and here they count.
     environ = request.environ
-    media_type, event, key = environ.get("CONTENT_TYPE") or TEXT, _event(), environ.get("HTTP_IDEMPOTENCY_KEY")
+    media_type, event, key = environ.get("CONTENT_TYPE") or TEXT, _event(request), environ.get("HTTP_IDEMPOTENCY_KEY")
     _check_text(check_type(media_type))
     if key is not None:
         check_key(key)
-    data = bodies.read(comet.settings.max_update)
+    data = bodies.read(request, comet.settings.max_update)
     if comet.limits.rates:
         limiting.check_publishing(1, len(data))
     (receipt,) = comet.publish([Update(channel, data, media_type, event, key)])
@@ -54,15 +54,15 @@ def publish(name: str) -> Response:
 
 def publish_batch() -> tuple[dict[str, object], int]:
     """``POST /channels``: a line of JSON for each update, all or none."""
-    comet = worker()
+    comet, request = worker(), the_request()
     comet.access.check_write("publish", [])
     if request.mimetype != "application/x-ndjson":
         raise UnsupportedMedia(
             f"a batch is application/x-ndjson, a line each; this is {request.mimetype or 'untyped'}."
         )
     _check_charset(request.headers["Content-Type"])
-    _check_encoding()
-    body = bodies.read(BATCH)
+    _check_encoding(request)
+    body = bodies.read(request, BATCH)
     entries = list(_lines(body, comet.settings.max_update))
     if not entries:
         raise BadRequest("the batch has no line: send one JSON object a line.")
@@ -97,7 +97,7 @@ def listing() -> dict[str, object]:
     return {"channels": [describe(comet, name) for name in known]}
 
 
-def _check_encoding() -> None:
+def _check_encoding(request: Request) -> None:
     environ = request.environ
     if "HTTP_CONTENT_ENCODING" in environ:
         raise UnsupportedMedia("the body has a Content-Encoding; send the bytes as they are to come out, without one.")
@@ -120,10 +120,10 @@ def _check_charset(media_type: str) -> None:
             raise UnsupportedMedia(f"the charset {charset[:40]!r} is not served; send utf-8.")
 
 
-def _event() -> str | None:
+def _event(request: Request) -> str | None:
     """The event's name: by the query, else by the header. Neither may be wrong."""
     event = None
-    for where, text in (("Comet-Event", _event_header()), ("event", parameters.utf8(request, "event"))):
+    for where, text in (("Comet-Event", _event_header(request)), ("event", parameters.utf8(request, "event"))):
         if text == "":
             raise BadRequest(f"{where} is empty: leave it out, or name the event.")
         if text is not None:
@@ -131,7 +131,7 @@ def _event() -> str | None:
     return event
 
 
-def _event_header() -> str | None:
+def _event_header(request: Request) -> str | None:
     """HTTP hands a header over as Latin-1; what is sent is UTF-8."""
     text: str | None = request.environ.get("HTTP_COMET_EVENT")
     try:

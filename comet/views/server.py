@@ -13,13 +13,15 @@ from gevent import monkey
 from ..core.errors import WrongServer
 from ..settings import refuse_workers
 from ..worker import Worker
+from .current import the_request
 
 
 _fits: bool | None = None
 
 
-def begin(worker: Worker, request: Request) -> None:
+def begin(worker: Worker) -> None:
     """Start the background greenlets with the first request, where they can run."""
+    request = the_request()
     if worker.alone and request.environ.get("wsgi.multiprocess"):
         worker.refuse(refuse_workers("Several"))
     elif not worker.started and not _is_test(request) and _each_request_has_its_greenlet():

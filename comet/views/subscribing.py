@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 import gevent
-from flask import Request, Response, after_this_request, request
+from flask import Request, Response, after_this_request
 
 from ..access import own_origin
 from ..cohorts import Subscription
@@ -18,7 +18,7 @@ from ..streams import Body, Chunks, one_shot, refusal, streaming
 from ..tokens import Token
 from ..worker import Worker
 from . import limiting, parameters
-from .current import end_connection, worker
+from .current import end_connection, the_request, worker
 from .server import check_server
 
 
@@ -30,7 +30,7 @@ NOT_STORED = "no-cache, no-store, no-transform"
 
 def subscribe(names: str, wire: str | None = None) -> Response:
     """``GET /channels/NAMES[/WIRE]``"""
-    comet = worker()
+    comet, request = worker(), the_request()
     if wire is None:
         wire = _by_accept(request)
         after_this_request(_varies)
@@ -44,18 +44,19 @@ def subscribe(names: str, wire: str | None = None) -> Response:
     try:
         token = comet.access.check_subscribe(channels, cookies=not goes_round_cors)
     except Unavailable as error:
-        return _refused(comet, _make(comet, wire, channels), error)
-    made = _make(comet, wire, channels)
+        return _refused(comet, request, _make(comet, request, wire, channels), error)
+    made = _make(comet, request, wire, channels)
     since, last = parameters.since(request), parameters.last(request)
     try:
         counts = comet.limits.counts and request.method != "HEAD"
         place = limiting.enter(cookies=not goes_round_cors) if counts else None
         start = comet.controller.begin(made.names, since, last, newest_only=made.conflates)
     except Unavailable as error:
-        return _refused(comet, made, error)
-    framing = FRAMINGS.get(request.environ["SERVER_PROTOCOL"]) if comet.direct_writes else None
-    peer = comet.peers.of(request.environ.get("gunicorn.socket"), framing)
-    body = _body(comet, made, start, peer, token)
+        return _refused(comet, request, made, error)
+    environ = request.environ
+    framing = FRAMINGS.get(environ["SERVER_PROTOCOL"]) if comet.direct_writes else None
+    peer = comet.peers.of(environ.get("gunicorn.socket"), framing)
+    body = _body(comet, request, made, start, peer, token)
     response = Response(body, 200, _headers(comet, made, start), content_type=made.content_type)
     if request.method != "HEAD":
         if made.one_shot:
@@ -67,8 +68,8 @@ def subscribe(names: str, wire: str | None = None) -> Response:
             response.call_on_close(release)
             end_connection()
             # Past Werkzeug: the response is only closed where an app has put another body around this one.
-            environ = None if comet.embedded else request.environ
-            response.response, response.direct_passthrough = Body(body, release, environ), True
+            told = None if comet.embedded else environ
+            response.response, response.direct_passthrough = Body(body, release, told), True
     return response
 
 
@@ -82,7 +83,7 @@ def _headers(comet: Worker, wire: Wire, start: Start) -> dict[str, str]:
     return headers
 
 
-def _body(comet: Worker, wire: Wire, start: Start, peer: Peer, token: Token) -> Chunks:
+def _body(comet: Worker, request: Request, wire: Wire, start: Start, peer: Peer, token: Token) -> Chunks:
     """What the server iterates over. Nothing of it runs before that; on HEAD nothing at all."""
     if isinstance(wire, Poll):
         timeout = parameters.seconds(request, "timeout", comet.settings.poll_timeout, *parameters.TIMEOUTS)
@@ -110,7 +111,7 @@ def _body(comet: Worker, wire: Wire, start: Start, peer: Peer, token: Token) -> 
     return body
 
 
-def _refused(comet: Worker, wire: Wire, error: Unavailable) -> Response:
+def _refused(comet: Worker, request: Request, wire: Wire, error: Unavailable) -> Response:
     """The answer to a request that can't be served now."""
     if not _is_event_source(request, wire):
         raise error
@@ -138,11 +139,11 @@ def _by_accept(request: Request) -> str:
     return wire
 
 
-def _make(comet: Worker, kind: str, names: tuple[str, ...]) -> Wire:
+def _make(comet: Worker, request: Request, kind: str, names: tuple[str, ...]) -> Wire:
     if kind == "sse" and parameters.flag(request, "envelope"):
         return comet.wire(Envelope, names, heartbeat=comet.settings.heartbeat)
     if kind == "iframe":
-        return Iframe(names, comet.encodings, origin=_target(comet))
+        return Iframe(names, comet.encodings, origin=_target(comet, request))
     if kind == "jsonp":
         return JSONP(names, comet.encodings, callback=parameters.callback(request))
     if kind == "multipart" and len(names) > 1:
@@ -150,7 +151,7 @@ def _make(comet: Worker, kind: str, names: tuple[str, ...]) -> Wire:
     return comet.wire(WIRES[kind], names)
 
 
-def _target(comet: Worker) -> str:
+def _target(comet: Worker, request: Request) -> str:
     """The origin that may read the messages of an iframe."""
     origin = request.args.get("origin")
     if origin is None:
@@ -183,7 +184,7 @@ def latest(name: str) -> Response:
         media_type += "; charset=utf-8"
     headers = {"Cache-Control": "no-cache", "ETag": f'"{update.id}"', "Content-Security-Policy": INERT}
     response = Response(update.data, 200, headers, content_type=media_type)
-    response.make_conditional(request)
+    response.make_conditional(the_request())
     return response
 
 

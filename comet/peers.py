@@ -141,6 +141,7 @@ class Peer:
         """The response is over. ``last``: so is the connection; nothing more is read from it."""
         self.written()
         self._peers.unregister(self)
+        self.on_gone, self._whom = None, ()  # who was watched knows this peer: a circle, that only gc would find
         if last:
             # Else the server would wait for another request and hold the connection open for its keep-alive time.
             _shutdown(self._sock, socket.SHUT_RD)
@@ -217,8 +218,13 @@ class Peers:
         for peer in [*self.writers, *self.readers]:
             peer.cut()
 
+    def prepare(self, port: socket.socket) -> None:
+        """Set the options of a long stream on a listening socket: its connections begin with them."""
+        _set_options(port, self.write_timeout)
+
     def register(self, peer: Peer) -> None:
-        _set_options(peer._sock, self.write_timeout)
+        if not _is_prepared(peer._sock, self.write_timeout):
+            _set_options(peer._sock, self.write_timeout)
         if self._epoll is not None:
             self._by_fd[peer.fd] = peer
             # One shot: after the first event the peer is gone, and would only wake us again and again.
@@ -248,6 +254,19 @@ class Peers:
                 breathe()
 
 
+def _is_prepared(sock: socket.socket, write_timeout: float) -> bool:
+    """Whether it has the options from its port: one question in place of six orders."""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == _milliseconds(write_timeout)
+    except OSError:
+        return False  # no TCP
+
+
+def _milliseconds(write_timeout: float) -> int:
+    """When the kernel gives up a peer that does not answer: after our own sweeper, which cuts quietly."""
+    return int(write_timeout * 1000) + 5000
+
+
 def _set_options(sock: socket.socket, write_timeout: float) -> None:
     options = [(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)]
     if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -258,8 +277,8 @@ def _set_options(sock: socket.socket, write_timeout: float) -> None:
             (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(write_timeout))),
             (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds),
             (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-            # … and given up when it does not answer what was written. After our own sweeper, which cuts quietly.
-            (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(write_timeout * 1000) + 5000),
+            # … and given up when it does not answer what was written. The last one: see _is_prepared.
+            (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _milliseconds(write_timeout)),
         ]
     for level, option, value in options:
         try:

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from comet.peers import NO_PEER, Peers
+from comet.peers import NO_PEER, SEND_BUFFER, Peers, _is_prepared
 from tests.timing import PATIENCE
 
 
@@ -169,3 +169,23 @@ def test_a_server_without_a_socket_has_no_peer(peers: Peers) -> None:
     NO_PEER.cut()
     NO_PEER.release(last=True)
     assert not peers.writers
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_the_options_of_a_long_stream_are_its_ports_or_are_set(peers: Peers, prepared: bool) -> None:
+    """With either, the kernel holds little for a slow reader, and gives up one that has vanished."""
+    with native.create_server(("127.0.0.1", 0)) as listener:
+        if prepared:
+            peers.prepare(listener)
+        there = native.create_connection(listener.getsockname())
+        here, _ = listener.accept()
+    ours = socket.socket(fileno=here.detach())
+    with there, ours:
+        assert _is_prepared(ours._sock, peers.write_timeout) == prepared
+        peer = peers.of(ours)
+        peer.watch(lambda: None)
+        assert ours.getsockopt(native.SOL_SOCKET, native.SO_SNDBUF) == 2 * SEND_BUFFER  # the kernel's own share is half
+        assert ours.getsockopt(native.SOL_SOCKET, native.SO_KEEPALIVE) == 1
+        assert ours.getsockopt(native.IPPROTO_TCP, native.TCP_USER_TIMEOUT) == 5300
+        assert ours.getsockopt(native.IPPROTO_TCP, native.TCP_KEEPCNT) == 3
+        peer.release()

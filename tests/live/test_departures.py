@@ -275,3 +275,18 @@ def over(path: str) -> socket.socket:
 def test_what_a_worker_has_begun_with_is_not_looked_through_for_garbage(silent: Server) -> None:
     """That takes 30 ms each time, in which everybody waits."""
     assert silent.get("/inside/frozen").json()["frozen"] > 10_000
+
+
+def test_nothing_of_comets_is_left_for_gc_to_find() -> None:
+    """Streams live long: what they have left in circles would be looked for seldom."""
+    with Server(app="tests.live.inside:app") as server:
+        server.publish("circles", "before")
+        server.get("/inside/circles")
+        with ExitStack() as stack:
+            clients = [stack.enter_context(Subscriber(server, wire, "circles", last=0)) for wire in EVERY]
+            until(lambda: subscribers(server, "circles") == len(EVERY))
+            server.publish("circles", "something")
+            for client in clients:
+                client.until(lambda it: it.seen)
+        until(lambda: subscribers(server, "circles") == 0)
+        assert server.get("/inside/circles").json() == {"circles": []}

@@ -25,6 +25,9 @@ from .worker import Worker
 #: Seconds for the rest of a head in a worker that ends, and for an answer to a client that may not read.
 SHORT = 1.0
 
+#: Addresses of which is remembered whether they are trusted.
+MOST = 10_000
+
 
 def bound(comet: Worker) -> None:
     """Let this process read its requests so. Before it serves."""
@@ -37,7 +40,20 @@ class Bounded(Request):  # type: ignore[misc]
 
     comet: ClassVar[Worker]
 
+    #: By address: whether to believe what a peer says of those whom it forwards. gunicorn finds it out for each request
+    #: anew, which takes 10 µs.
+    _trusted: ClassVar[dict[str, bool]] = {}
+
     _deadline = 0.0
+
+    def _peer_is_trusted_proxy(self) -> bool:
+        address = self.peer_addr[0] if isinstance(self.peer_addr, tuple) else ""
+        known = self._trusted.get(address)
+        if known is None:
+            if len(self._trusted) >= MOST:
+                self._trusted.clear()
+            known = self._trusted[address] = bool(super()._peer_is_trusted_proxy())
+        return known
 
     def read_into(self, unreader: Any, buf: bytearray, stop: bool = False) -> None:
         """Read some more of it. ``stop``: nothing of it has come yet."""

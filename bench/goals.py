@@ -122,7 +122,13 @@ def _growth() -> Iterator[Goal]:
     sizes = ("comet 100", "comet 1,000", "comet 10,000", f"comet {MOST:,}")
     yield Goal("Fan-out, 100 … 19,500 subscribers: most / least", spread("growth", "net", *sizes), most=1.5)
     channels = ("comet 10,000", "comet 10,000 on 100 channels", "comet 10,000 on 10,000 channels")
-    yield Goal("Fan-out, 1 … 10,000 channels: most / least", spread("growth", "net", *channels), most=1.5)
+    yield Goal(
+        "Fan-out, 10,000 readers of 1 … 10,000 channels: most / least", spread("growth", "net", *channels), most=1.5
+    )
+    own = [f"comet {many} on {many} channels" for many in ("100", "1,000", "10,000")]
+    yield Goal(
+        "CPU a message, 100 … 10,000 channels with a reader each: most / least", spread("growth", "cpu", *own), 1.5
+    )
 
 
 def _brokers() -> Iterator[Goal]:

@@ -93,6 +93,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "max_requests": 0,  # each stream is one: a worker must not be recycled under its streams
         "limit_request_line": 8190,
         "limit_request_field_size": 8190,
+        # Whatever else is installed: the parser in C takes request lines that this one refuses.
+        "http_parser": "python",
         # gunicorn would take SCRIPT_NAME and PATH_INFO from a proxy of this host, also where a stranger has sent them.
         "forwarder_headers": "",
         "preload_app": False,

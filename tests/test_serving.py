@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
 from gunicorn.config import Config
+from gunicorn.http import message
 from gunicorn.http.unreader import IterUnreader
 
+from comet import serving
 from comet.heads import Bounded
-from comet.serving import _settle
+from comet.serving import _settle, options
+from comet.settings import Settings
 
 
 def configuration(**values: object) -> Config:
@@ -24,6 +30,14 @@ def test_settings_are_what_they_were_when_they_are_settled() -> None:
         if not name.startswith(("on_", "pre_", "post_")):
             assert getattr(settled, name) == getattr(asked, name), name
     assert settled.is_ssl == asked.is_ssl and settled.address == asked.address
+
+
+def test_requests_are_parsed_by_the_strict_parser_whatever_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_settings", None)  # as it was, afterwards
+    monkeypatch.setattr(message, "_fast_parser_available", True)
+    monkeypatch.setattr(message, "_fast_parser_module", SimpleNamespace(LimitRequestLine=ValueError))
+    assert message._check_fast_parser(configuration())
+    assert not message._check_fast_parser(configuration(http_parser=options(Settings())["http_parser"]))
 
 
 def scheme(cfg: Config, peer: object) -> str:

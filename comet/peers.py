@@ -198,6 +198,20 @@ class Peers:
             return NO_PEER
         return Peer(self, sock, framing if type(sock) is gevent.socket.socket else None)
 
+    def shake(self, sock: Any) -> bool:
+        """Shake hands over TLS, within ``write_timeout``. Return whether that came about."""
+        peer = self.of(sock)
+        self.readers.add(peer)  # a worker that ends does not wait for it
+        try:
+            with gevent.Timeout(self.write_timeout, False):
+                sock.do_handshake()
+                return True
+        except OSError:
+            pass  # plain HTTP, somebody who looks for open ports, or who does not trust the certificate
+        finally:
+            self.readers.discard(peer)
+        return False
+
     def start(self) -> None:
         """Begin to watch. Call it in the worker, once."""
         self._epoll = _epoll()

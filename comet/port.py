@@ -9,6 +9,7 @@ Read in gunicorn's master too: see ``serving``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,11 @@ def hold(worker: Any) -> None:
         each.sock.shutdown(socket.SHUT_RDWR)  # it keeps its address, and can listen again
 
 
-def make_ports(worker: Any) -> None:
-    """Let this worker listen in our way. In the worker, before it serves."""
+def make_ports(worker: Any, shake: Callable[[Any], bool]) -> None:
+    """Let this worker listen in our way. In the worker, before it serves.
+
+    ``shake`` shakes hands with whoever comes over TLS, and returns whether that came about.
+    """
     from gevent.server import StreamServer  # only here, where everything is patched
     from gevent.socket import socket as Socket
 
@@ -48,6 +52,15 @@ def make_ports(worker: Any) -> None:
         def __init__(self, port: Port, **options: Any) -> None:
             tls = {name: options[name] for name in ("ssl_context",) if name in options}
             super().__init__(port, partial(worker.handle, port), spawn=options["spawn"], **tls)
+
+        def wrap_socket_and_handle(self, client: Any, address: Any) -> None:
+            # gevent would wait for ever for hands to be shaken, and log a traceback for each port scanner.
+            wrapped = self.wrap_socket(client, do_handshake_on_connect=False, **self.ssl_args)
+            try:
+                if shake(wrapped):
+                    self.handle(wrapped, address)
+            finally:
+                wrapped.close()
 
         def close(self) -> None:
             if worker.cfg.reuse_port and not self.closed:

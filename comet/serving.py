@@ -239,7 +239,8 @@ def post_worker_init(worker: Any) -> None:
     """Start the background greenlets in the worker, and watch for its end."""
     # Ctrl-C reaches the master too, which tells the worker: hearing it twice would end it with a traceback.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    make_ports(worker)
+    comet = worker.wsgi.extensions["comet"]
+    make_ports(worker, comet.worker.peers.shake)
     # Only here, where everything is patched.
     from gevent import get_hub
 
@@ -247,7 +248,6 @@ def post_worker_init(worker: Any) -> None:
     from .logs import take_over
 
     take_over(get_hub())
-    comet = worker.wsgi.extensions["comet"]
     with _refused_by_one(worker), refusing():
         comet.start(worker, _shared)
     bound(comet.worker)

@@ -21,7 +21,7 @@ def test_a_port_that_is_closed_still_knows_its_name() -> None:
     """And one that is open takes connections as before."""
     there = worker(socket.create_server(("127.0.0.1", 0)))
     name = there.sockets[0].getsockname()
-    make_ports(there)
+    make_ports(there, shake=bool)
     (port,) = there.sockets
     accepting = spawn(port.accept)
     with socket.create_connection(name) as client:
@@ -39,7 +39,7 @@ def test_who_was_let_in_before_the_port_is_closed_is_served() -> None:
         served.append(address)
 
     there = worker(socket.create_server(("127.0.0.1", 0)), handle=handle)
-    make_ports(there)
+    make_ports(there, shake=bool)
     (port,) = there.sockets
     pool = Pool(100)
     door = there.server_class(port, spawn=pool)
